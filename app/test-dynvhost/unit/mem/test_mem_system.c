@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/** @file Guest memory and the rest of the machine: children, core dumps, huge guests, limits. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mem_test.h"
+
+#define SIZE  (16 * MT_PAGE)
+#define READ  DYNVHOST_MEM_READ
+#define WRITE DYNVHOST_MEM_WRITE
+#define TIB   (UINT64_C(1) << 40)
+
+static void
+a_child_has_no_guest_memory(void **state)
+{
+	struct dynvhost_mem *mem = mt_create(NULL);
+	int fd = mt_memfd(SIZE);
+	struct dynvhost_mem_view *view = mt_view(mem, fd, SIZE);
+	uint8_t *loads = mt_hva(view, MT_GPA, SIZE, READ);
+	uint8_t *stores = mt_hva(view, MT_GPA, SIZE, WRITE);
+	uint8_t *closed = view->region[0]->window[READ].base;
+	pid_t child;
+	int status;
+
+	assert_true(mt_load(loads) >= 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(mt_load(loads) == -1 && mt_load(stores) == -1 && mt_load(closed) == -1 &&
+					mt_load(stores + SIZE - 1) == -1
+				? 0
+				: 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	dynvhost_mem_view_release(view);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+
+/** The VmFlags line of the mapping that holds @p addr. */
+static void
+system_vm_flags(const void *addr, char flags[512])
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	uint64_t first = 0, end = 0, a, b;
+	char line[512];
+
+	assert_non_null(smaps);
+	flags[0] = '\0';
+	while (fgets(line, sizeof(line), smaps) != NULL) {
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &a, &b) == 2) {
+			first = a;
+			end = b;
+		} else if (strncmp(line, "VmFlags:", 8) == 0 && (uintptr_t)addr >= first &&
+			   (uintptr_t)addr < end) {
+			strcpy(flags, line + 8);
+		}
+	}
+	fclose(smaps);
+}
+
+static void
+open_pages_stay_out_of_core_dumps(void **state)
+{
+	int dump, right;
+
+	for (dump = 0; dump < 2; dump++) {
+		struct dynvhost_mem_config config = {.dump = dump != 0};
+		struct dynvhost_mem *mem = mt_create(&config);
+		int fd = mt_memfd(SIZE);
+		struct dynvhost_mem_view *view = mt_view(mem, fd, SIZE);
+		char flags[512];
+
+		for (right = READ; right <= WRITE; right++) {
+			system_vm_flags(mt_hva(view, MT_GPA + MT_PAGE, 1, right), flags);
+			assert_int_equal(strstr(flags, " dd ") == NULL, dump);
+			assert_non_null(strstr(flags, " dc "));
+		}
+		dynvhost_mem_view_release(view);
+		dynvhost_mem_destroy(mem);
+		close(fd);
+	}
+}
+
+/** A number of KiB from /proc/self/status. */
+static uint64_t
+system_status_kib(const char *key)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	uint64_t kib = 0;
+	char line[256];
+
+	assert_non_null(status);
+	while (fgets(line, sizeof(line), status) != NULL)
+		if (strncmp(line, key, strlen(key)) == 0)
+			sscanf(line + strlen(key), ": %" SCNu64, &kib);
+	fclose(status);
+	return kib;
+}
+
+static uint64_t
+system_used_kib(void)
+{
+	return system_status_kib("VmRSS") + system_status_kib("VmPTE");
+}
+
+static void
+system_connect_huge_guest(void)
+{
+	struct dynvhost_mem *mem = mt_create(NULL);
+	int fd = mt_memfd(TIB);
+	uint64_t before_kib = system_used_kib();
+	uint64_t start_ns = dynvhost_mem_sys->now_ns();
+	struct dynvhost_mem_view *view = mt_view(mem, fd, TIB);
+	uint64_t took_ns = dynvhost_mem_sys->now_ns() - start_ns;
+	uint64_t gpa;
+
+	print_message("1 TiB: %ju us", (uintmax_t)(took_ns / 1000));
+	assert_true(took_ns < 50 * 1000000);
+	for (gpa = MT_GPA; gpa < MT_GPA + TIB; gpa += TIB / 4)
+		mt_hva(view, gpa, 1, WRITE);
+	mt_hva(view, MT_GPA + TIB - 1, 1, READ);
+	print_message(", %ju KiB with 5 pages open\n", (uintmax_t)(system_used_kib() - before_kib));
+	assert_true(system_used_kib() - before_kib < 1024);
+	assert_int_equal(mt_reach(fd).loadable, 5 * MT_PAGE);
+	start_ns = dynvhost_mem_sys->now_ns();
+	dynvhost_mem_view_release(view);
+	assert_true(dynvhost_mem_sys->now_ns() - start_ns < 50 * 1000000);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+
+static void
+a_terabyte_connects_in_milliseconds_and_kilobytes(void **state)
+{
+	system_connect_huge_guest();
+}
+
+static void
+so_it_does_in_a_process_that_locks_its_memory(void **state)
+{
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+		mt_skip("mlockall: %s", strerror(errno));
+	system_connect_huge_guest();
+	assert_int_equal(munlockall(), 0);
+}
+
+static void
+locked_memory_does_not_open_pages(void **state)
+{
+	struct dynvhost_mem *mem = mt_create(NULL);
+	int fd = mt_memfd(SIZE);
+	struct dynvhost_mem_view *view;
+	unsigned int maps;
+
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+		mt_skip("mlockall: %s", strerror(errno));
+	view = mt_view(mem, fd, SIZE);
+	maps = mt_count_maps();
+	mt_hva(view, MT_GPA + MT_PAGE, 1, READ);
+	assert_int_equal(mt_reach(fd).loadable, MT_PAGE);
+	assert_int_equal(mt_file_bytes(fd), MT_PAGE);
+	atomic_fetch_and(&view->region[0]->window[READ].state[1], (uint8_t)~DYNVHOST_MEM_REF);
+	assert_int_equal(mem_window_close(mem_region_of(view->region[0]), READ, 0, 16), 1);
+	assert_int_equal(mt_reach(fd).loadable, 0);
+	/* A closed page has melted into the reservation again. */
+	assert_int_equal(mt_count_maps(), maps);
+	dynvhost_mem_view_release(view);
+	assert_int_equal(munlockall(), 0);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+
+static void
+more_than_the_address_space_is_refused(void **state)
+{
+	struct dynvhost_mem *mem = mt_create(NULL);
+	unsigned int fds = mt_count_fds(), maps = mt_count_maps();
+	struct dynvhost_mem_view *view = NULL;
+	struct dynvhost_mem_slot slot[8];
+	int fd = mt_memfd(16 * TIB);
+	int i;
+
+	for (i = 0; i < 8; i++)
+		slot[i] = mt_slot(16 * TIB * (uint64_t)i, 16 * TIB, 0, fd);
+	assert_int_equal(dynvhost_mem_view_build(mem, NULL, slot, 8, &view), -ENOMEM);
+	assert_non_null(strstr(dynvhost_mem_why(mem), "cannot reserve addresses"));
+	for (i = 0; i < 8; i++)
+		close(slot[i].fd);
+	close(fd);
+	assert_int_equal(mt_count_fds(), fds);
+	assert_int_equal(mt_count_maps(), maps);
+	dynvhost_mem_destroy(mem);
+}
+
+static void
+huge_pages_open_one_by_one(void **state)
+{
+	const uint64_t offset = MT_2M / 2, size = 2 * MT_2M;
+	struct dynvhost_mem *mem;
+	struct dynvhost_mem_view *view;
+	struct dynvhost_mem_slot slot;
+	int fd = mt_memfd_huge(3);
+	uint8_t *hva, *front_end;
+
+	if (fd < 0)
+		mt_skip("no three free huge pages of 2 MiB (vm.nr_hugepages)");
+	front_end = mmap(NULL, 3 * MT_2M, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(front_end, MAP_FAILED);
+	strcpy((char *)front_end + MT_2M - 2, "abcd");
+	munmap(front_end, 3 * MT_2M);
+
+	mem = mt_create(NULL);
+	slot = mt_slot(MT_GPA, size, offset, fd);
+	assert_int_equal(dynvhost_mem_view_build(mem, NULL, &slot, 1, &view), 0);
+	hva = mt_hva(view, MT_GPA + offset - 2, 2, READ);
+	assert_memory_equal(hva, "ab", 2);
+	assert_int_equal(((uintptr_t)hva + 2) % MT_2M, 0);
+	assert_int_equal(mt_reach(fd).loadable, MT_2M);
+	assert_int_equal(mt_load(hva + 2), -1);
+	hva = mt_hva(view, MT_GPA + offset - 2, 4, WRITE);
+	assert_memory_equal(hva, "abcd", 4);
+	assert_int_equal(mt_reach(fd).storable, 2 * MT_2M);
+	assert_int_equal(mt_reach(fd).loadable, 3 * MT_2M);
+	assert_int_equal(mt_stats(mem).loadable_bytes, 3 * MT_2M);
+	assert_int_equal(mt_stats(mem).allocations, 0);
+	assert_int_equal(mt_store(mt_hva(view, MT_GPA, 1, READ), 1), -1);
+	dynvhost_mem_view_release(view);
+	assert_int_equal(mt_reach(fd).mappings, 0);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+
+static void
+huge_files_are_never_grown(void **state)
+{
+	struct dynvhost_mem *mem;
+	struct dynvhost_mem_view *view;
+	struct dynvhost_mem_span span;
+	struct stat st;
+	int fd = mt_memfd_huge(2);
+	int right;
+
+	if (fd < 0)
+		mt_skip("no two free huge pages of 2 MiB (vm.nr_hugepages)");
+	close(fd);
+	fd = memfd_create("guest-huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	assert_int_equal(ftruncate(fd, (off_t)(2 * MT_2M)), 0);
+	mem = mt_create(NULL);
+	view = mt_view(mem, fd, 2 * MT_2M);
+	/* A hole is filled where it is touched, and counted. */
+	mt_hva(view, MT_GPA, 1, WRITE);
+	assert_int_equal(mt_stats(mem).allocations, 1);
+	assert_int_equal(mt_file_bytes(fd), MT_2M);
+	assert_int_equal(ftruncate(fd, (off_t)MT_2M), 0);
+	for (right = READ; right <= WRITE; right++)
+		assert_int_equal(mt_translate(view, MT_GPA + MT_2M, 1, right, &span), -EAGAIN);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, MT_2M);
+	dynvhost_mem_view_release(view);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+
+/** The file is cut between the look at it and the mapping. */
+static void *
+system_cutting_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	if (fd >= 0 && (flags & MAP_FIXED) != 0 && ftruncate(fd, (off_t)MT_2M) != 0)
+		return MAP_FAILED;
+	return mmap(addr, length, prot, flags, fd, offset);
+}
+
+static void
+a_huge_file_cut_at_the_last_moment_is_not_grown_either(void **state)
+{
+	struct mem_sys_ops cutting = dynvhost_mem_sys_real;
+	struct dynvhost_mem *mem;
+	struct dynvhost_mem_view *view;
+	struct dynvhost_mem_span span;
+	struct stat st;
+	int fd = mt_memfd_huge(2);
+
+	if (fd < 0)
+		mt_skip("no two free huge pages of 2 MiB (vm.nr_hugepages)");
+	close(fd);
+	fd = memfd_create("guest-huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	assert_int_equal(ftruncate(fd, (off_t)(2 * MT_2M)), 0);
+	mem = mt_create(NULL);
+	view = mt_view(mem, fd, 2 * MT_2M);
+	cutting.mmap = system_cutting_mmap;
+	dynvhost_mem_sys = &cutting;
+	assert_int_equal(mt_translate(view, MT_GPA + MT_2M, 1, WRITE, &span), -EAGAIN);
+	dynvhost_mem_sys = &dynvhost_mem_sys_real;
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, MT_2M);
+	assert_int_equal(mt_reach(fd).loadable, 0);
+	dynvhost_mem_view_release(view);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+
+static void
+a_granule_takes_whole_huge_pages(void **state)
+{
+	struct dynvhost_mem_config config = {.granule = 4 * MT_2M};
+	struct dynvhost_mem *mem;
+	struct dynvhost_mem_view *view;
+	int fd = mt_memfd_huge(4);
+
+	if (fd < 0)
+		mt_skip("no four free huge pages of 2 MiB (vm.nr_hugepages)");
+	mem = mt_create(&config);
+	view = mt_view(mem, fd, 4 * MT_2M);
+	mt_hva(view, MT_GPA + MT_2M, 1, READ);
+	assert_int_equal(mt_reach(fd).loadable, 4 * MT_2M);
+	assert_int_equal(mt_stats(mem).loadable_bytes, 4 * MT_2M);
+	dynvhost_mem_view_release(view);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static void
+a_process_full_of_mappings_can_still_let_go(void **state)
+{
+	mt_skip("a sanitizer needs mappings itself");
+}
+#else
+/**
+ * Use up the mappings of the process, by one mapping with a different right in every other page.
+ */
+static uint8_t *
+system_use_up_mappings(uint64_t length)
+{
+	uint8_t *map = mmap(NULL, length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t at;
+
+	assert_ptr_not_equal(map, MAP_FAILED);
+	for (at = 0; at < length; at += 2 * MT_PAGE)
+		if (mprotect(map + at, MT_PAGE, PROT_NONE) != 0)
+			return map;
+	munmap(map, length);
+	return NULL;
+}
+
+static void
+a_process_full_of_mappings_can_still_let_go(void **state)
+{
+	const uint64_t length = UINT64_C(100000) * MT_PAGE;
+	struct dynvhost_mem *mem = mt_create(NULL);
+	unsigned int maps = mt_count_maps();
+	int fd = mt_memfd(SIZE);
+	struct dynvhost_mem_view *view = mt_view(mem, fd, SIZE);
+	struct dynvhost_mem_span span = {0};
+	uint8_t *full, *loads, *stores;
+	int rc = 0, left[2];
+	uint64_t page;
+	bool closed;
+
+	loads = mt_hva(view, MT_GPA + 4 * MT_PAGE, 4 * MT_PAGE, READ);
+	stores = mt_hva(view, MT_GPA + 9 * MT_PAGE, MT_PAGE, WRITE);
+	full = system_use_up_mappings(length);
+	if (full == NULL)
+		mt_skip("vm.max_map_count is above 100000");
+	/* Nothing here may allocate; what is seen is judged when there is room again. */
+	for (page = 0; page < 16 && rc == 0; page += 2)
+		rc = mt_translate(view, MT_GPA + page * MT_PAGE, 1, WRITE, &span);
+	atomic_fetch_and(&view->region[0]->window[READ].state[5], (uint8_t)~DYNVHOST_MEM_REF);
+	closed = mem_window_close(mem_region_of(view->region[0]), READ, 0, 16) != 0;
+	closed = closed != (mt_load(loads + MT_PAGE) >= 0);
+	dynvhost_mem_view_release(view);
+	left[READ] = mt_load(loads);
+	left[WRITE] = mt_load(stores);
+	munmap(full, length);
+
+	assert_int_equal(rc, -EAGAIN);
+	assert_true(closed);
+	assert_int_equal(left[READ], -1);
+	assert_int_equal(left[WRITE], -1);
+	assert_int_equal(mt_reach(fd).mappings, 0);
+	assert_int_equal(mt_stats(mem).loadable_bytes, 0);
+	assert_int_equal(mt_count_maps(), maps);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+#endif
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_child_has_no_guest_memory),
+		cmocka_unit_test(open_pages_stay_out_of_core_dumps),
+		cmocka_unit_test(a_terabyte_connects_in_milliseconds_and_kilobytes),
+		cmocka_unit_test(so_it_does_in_a_process_that_locks_its_memory),
+		cmocka_unit_test(locked_memory_does_not_open_pages),
+		cmocka_unit_test(more_than_the_address_space_is_refused),
+		cmocka_unit_test(huge_pages_open_one_by_one),
+		cmocka_unit_test(huge_files_are_never_grown),
+		cmocka_unit_test(a_huge_file_cut_at_the_last_moment_is_not_grown_either),
+		cmocka_unit_test(a_granule_takes_whole_huge_pages),
+		cmocka_unit_test(a_process_full_of_mappings_can_still_let_go),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_MEM_H
+#define DYNVHOST_MEM_H
+
+/**
+ * @file
+ * Guest memory, opened on demand.
+ *
+ * Theory of operation
+ * -------------------
+ * A front-end describes guest memory as regions: a range of guest physical addresses (gpa) that is
+ * a range of some file. Each region reserves two address ranges of our own, its *windows*: through
+ * the read window a page can only be loaded, through the write window it can be loaded and stored.
+ * A reservation holds nothing. A page becomes reachable when a ring or a packet needs it, through
+ * the window that gives the least right that serves, and is closed again when it falls idle. The
+ * right of a page is the window through which it is reached, so no page is ever upgraded.
+ *
+ * The host address (hva) of a byte is the window's base plus its distance from the region's start:
+ * a buffer that spans pages is contiguous in the window. Regions that adjoin in guest physical
+ * memory do not adjoin in the windows; translation says how many bytes it covered, callers loop.
+ *
+ * Every page of a window has one state byte:
+ *
+ *	0            closed, and no page-table entry for it exists
+ *	OPEN|REF     open and used lately: the hit of the hot path, one load and one compare
+ *	OPEN         open, not used since the last ageing pass; a user wins REF back by a CAS
+ *	PIN          set beside OPEN|REF for pages that hold rings; never aged
+ *	BUSY         one owner is opening or closing the page; everybody else gets -EAGAIN
+ *
+ * The set of regions is a *view*: immutable once built. Changing memory means building a new view
+ * beside the old one, publishing it to the queues while they are outside their bursts, and
+ * releasing the old one. Regions that both views name are shared, with their open pages.
+ *
+ * Threads
+ * -------
+ * Control calls (everything that is not marked "any thread") come from one thread at a time.
+ * dynvhost_mem_translate() may run on any number of threads, each with its own cursor, on views
+ * that the caller keeps alive. dynvhost_mem_stats_get() may run on any thread.
+ *
+ * The library depends on libc and libnuma alone, and does not log: after a failed control call
+ * dynvhost_mem_why() gives the words for it.
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Regions one view can hold; what vhost-user front-ends use at most. */
+#define DYNVHOST_MEM_MAX_REGIONS 509
+
+/** Page state bits. */
+#define DYNVHOST_MEM_OPEN 0x01u
+#define DYNVHOST_MEM_REF  0x02u
+#define DYNVHOST_MEM_PIN  0x04u
+#define DYNVHOST_MEM_BUSY 0x08u
+#define DYNVHOST_MEM_HIT  (DYNVHOST_MEM_OPEN | DYNVHOST_MEM_REF)
+
+/** A right, and at the same time the window that gives it. */
+enum dynvhost_mem_right {
+	DYNVHOST_MEM_READ = 0,
+	DYNVHOST_MEM_WRITE = 1,
+};
+#define DYNVHOST_MEM_WINDOWS 2
+
+/** Page-table engine. */
+enum dynvhost_mem_mode {
+	DYNVHOST_MEM_MODE_AUTO = 0,
+	DYNVHOST_MEM_MODE_UFFD,
+	DYNVHOST_MEM_MODE_MMAP,
+	DYNVHOST_MEM_MODE_EAGER, /**< open everything at table time; to measure against */
+};
+
+/** How one port wants its guest memory treated. */
+struct dynvhost_mem_config {
+	const char *name;            /**< port name, for fault reports; copied */
+	enum dynvhost_mem_mode mode; /**< page-table engine */
+	uint64_t granule;   /**< bytes opened and closed together, a power of two; 0: page size;
+			     *   what is below one page or above 512 counts as that */
+	uint64_t max_bytes; /**< cap of open bytes over both windows; 0: none, as eager needs it */
+	bool dump;          /**< let core dumps hold open guest memory */
+	bool require_seal;  /**< refuse files that can still shrink */
+	bool any_file;      /**< accept files outside tmpfs and hugetlbfs (tests) */
+};
+
+/** One region as a front-end describes it. */
+struct dynvhost_mem_slot {
+	uint64_t gpa;         /**< guest physical address of the first byte */
+	uint64_t size;        /**< bytes */
+	uint64_t uva;         /**< address of the first byte in the front-end */
+	uint64_t file_offset; /**< position of the first byte in the file */
+	int fd;               /**< the file */
+};
+
+/** One address range of ours that shows a region's pages with one right. */
+struct dynvhost_mem_window {
+	uint8_t *base; /**< hva of the region's first byte */
+	_Atomic uint8_t
+		*state; /**< one byte per page; [0] is the page of the region's first byte */
+};
+
+struct dynvhost_mem;
+
+/** A region with its two windows; shared by all views that name it. */
+struct dynvhost_mem_region {
+	uint64_t gpa;
+	uint64_t size;
+	uint64_t uva;
+	uint32_t page_shift; /**< log2 of the file's page size */
+	uint32_t phase;      /**< bytes between the start of the first page and the first byte */
+	struct dynvhost_mem_window window[DYNVHOST_MEM_WINDOWS];
+	uint64_t file_offset;
+	struct dynvhost_mem *mem;
+};
+
+/** An immutable table of regions, sorted by gpa. */
+struct dynvhost_mem_view {
+	struct dynvhost_mem *mem;
+	uint32_t n_regions;
+	struct dynvhost_mem_region *region[];
+};
+
+/**
+ * What one queue keeps between translations. Zero it once; set `budget` before each burst.
+ */
+struct dynvhost_mem_cursor {
+	uint32_t hint;   /**< index of the region of the last hit */
+	uint32_t budget; /**< granules this burst may still open; at 0 misses give -EAGAIN */
+};
+
+/** Host memory for a piece of guest memory. */
+struct dynvhost_mem_span {
+	void *hva;
+	uint64_t len;
+};
+
+/** Pages kept open for a ring. */
+struct dynvhost_mem_pin {
+	struct dynvhost_mem_region *region; /**< NULL: nothing pinned */
+	struct dynvhost_mem_pin *next;      /**< owned by the library while pinned */
+	uint64_t first_page;
+	uint64_t n_pages;
+	enum dynvhost_mem_right right;
+	void *hva; /**< first pinned byte */
+};
+
+/**
+ * Exposure and events of one port. "Bytes" count addresses of ours through which guest memory
+ * answers.
+ */
+struct dynvhost_mem_stats {
+	uint64_t guest_bytes;    /**< size of all regions that some view holds */
+	uint64_t loadable_bytes; /**< open in either window */
+	uint64_t loadable_peak;
+	uint64_t storable_bytes; /**< open in the write window */
+	uint64_t storable_peak;
+	uint64_t pinned_bytes; /**< part of loadable_bytes that holds rings */
+	uint64_t opens;        /**< pages opened */
+	uint64_t closes;       /**< pages closed */
+	uint64_t repairs; /**< open pages that the kernel had taken away and that were put back */
+	uint64_t denials; /**< opens refused: budget, rate, cap, or the kernel */
+	uint64_t allocations;  /**< holes of the file that had to be filled */
+	uint64_t lost;         /**< pages whose memory is gone for good */
+	uint64_t last_open_ns; /**< CLOCK_MONOTONIC of the last open, 0: none yet */
+};
+
+/**
+ * Create the guest memory of one port. It starts without regions.
+ *
+ * @return 0, or -EINVAL (bad granule or mode), -ENOMEM, -ENOTSUP (engine not available here).
+ */
+int dynvhost_mem_create(const struct dynvhost_mem_config *config, struct dynvhost_mem **mem);
+
+/**
+ * Free a port's guest memory. All its views must have been released and pins dropped. NULL is fine.
+ */
+void dynvhost_mem_destroy(struct dynvhost_mem *mem);
+
+/** Words for the last failed control call on @p mem, for a log line; valid until the next call. */
+const char *dynvhost_mem_why(const struct dynvhost_mem *mem);
+
+/** The engine in use: "mmap", "uffd" or "eager". Any thread. */
+const char *dynvhost_mem_engine_name(const struct dynvhost_mem *mem);
+
+/**
+ * Build a view of exactly @p slots. Regions that @p old (may be NULL) holds with the same gpa,
+ * size, uva, file and file offset are taken over with their open pages. Every field is judged with
+ * overflow-safe arithmetic and the file is inspected before anything is reserved
+ * (vhost-user.rst, "Memory regions description"). Cost: O(regions), never O(guest memory).
+ *
+ * On success the view owns every slot's fd (it may close some: one fd per file is kept) and the
+ * caller must forget them; on failure the caller still owns them and @p old is untouched.
+ *
+ * @return 0; -EINVAL (size 0, wrap-around, misfit of gpa and file page, not a regular file, file
+ * too short, not writable), -EEXIST (overlap in gpa or uva), -ENOSPC (too many), -EPERM (file
+ * system or seal refused), -ENOMEM.
+ */
+int dynvhost_mem_view_build(struct dynvhost_mem *mem, const struct dynvhost_mem_view *old,
+	const struct dynvhost_mem_slot *slots, uint32_t n_slots, struct dynvhost_mem_view **view);
+
+/** As dynvhost_mem_view_build(), for @p old (may be NULL) plus one region. */
+int dynvhost_mem_view_add(struct dynvhost_mem *mem, const struct dynvhost_mem_view *old,
+	const struct dynvhost_mem_slot *slot, struct dynvhost_mem_view **view);
+
+/**
+ * A view of @p old without the region whose gpa, size and uva are those of @p slot (fd and offset
+ * are not looked at).
+ *
+ * @return 0; -ENOENT (no such region), -ENOMEM.
+ */
+int dynvhost_mem_view_remove(struct dynvhost_mem *mem, const struct dynvhost_mem_view *old,
+	const struct dynvhost_mem_slot *slot, struct dynvhost_mem_view **view);
+
+/**
+ * Let go of a view. Regions that no other view holds are unmapped wholly before this returns; their
+ * file is closed when its last region goes. No queue may be inside a burst that uses the view, and
+ * no pin may be left on a region that goes. NULL is fine.
+ */
+void dynvhost_mem_view_release(struct dynvhost_mem_view *view);
+
+/**
+ * Find the gpa of @p len bytes at front-end address @p uva. They must lie in one region. @return 0
+ * or -EFAULT.
+ */
+int dynvhost_mem_uva_to_gpa(
+	const struct dynvhost_mem_view *view, uint64_t uva, uint64_t len, uint64_t *gpa);
+
+/**
+ * Open the pages of @p len > 0 bytes at @p gpa and keep them open until dynvhost_mem_unpin(). The
+ * bytes must lie in one region. Pages may be pinned several times.
+ *
+ * @param pin  linked into the region until unpinned: must stay where it is.
+ * @return 0; -EFAULT (not in one region), or the error of opening (-ENOMEM, -EAGAIN …).
+ */
+int dynvhost_mem_pin(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_t len,
+	enum dynvhost_mem_right right, struct dynvhost_mem_pin *pin);
+
+/**
+ * Drop a pin; a pin with region NULL is ignored. The pages stay open, as used lately, and age from
+ * now on.
+ */
+void dynvhost_mem_unpin(struct dynvhost_mem_pin *pin);
+
+/** Read the counters. Any thread. */
+void dynvhost_mem_stats_get(const struct dynvhost_mem *mem, struct dynvhost_mem_stats *stats);
+
+/** The miss path of dynvhost_mem_translate(): finds the region, opens what is closed. */
+int dynvhost_mem_translate_miss(const struct dynvhost_mem_view *view,
+	struct dynvhost_mem_cursor *cursor, uint64_t gpa, uint64_t len,
+	enum dynvhost_mem_right right, struct dynvhost_mem_span *span);
+
+/**
+ * Whether every page that holds bytes [offset, offset + len) of the region is a hit. @p len > 0.
+ */
+static inline bool
+dynvhost_mem_is_hit(const struct dynvhost_mem_region *region, uint64_t offset, uint64_t len,
+	enum dynvhost_mem_right right)
+{
+	const _Atomic uint8_t *state = region->window[right].state;
+	uint64_t page = (offset + region->phase) >> region->page_shift;
+	uint64_t last = (offset + region->phase + len - 1) >> region->page_shift;
+
+	for (; page <= last; page++) {
+		uint8_t s = atomic_load_explicit(&state[page], memory_order_acquire);
+
+		if ((s & DYNVHOST_MEM_HIT) != DYNVHOST_MEM_HIT)
+			return false;
+	}
+	return true;
+}
+
+/**
+ * Turn @p len > 0 bytes at guest address @p gpa into host memory, opening pages where needed.
+ * Called inside a burst; the address is good until the burst ends, never longer.
+ *
+ * @param cursor  the calling queue's own.
+ * @param span    receives the hva and how many bytes it covers: less than @p len where the region
+ *                ends (the caller asks again for the rest), never 0.
+ * @return 0; -EFAULT (gpa lies in no region: the chain is bad), -EAGAIN (cannot be opened now:
+ * leave
+ *         the ring as it is and come back).
+ */
+static inline int
+dynvhost_mem_translate(const struct dynvhost_mem_view *view, struct dynvhost_mem_cursor *cursor,
+	uint64_t gpa, uint64_t len, enum dynvhost_mem_right right, struct dynvhost_mem_span *span)
+{
+	if (__builtin_expect(cursor->hint < view->n_regions, 1)) {
+		const struct dynvhost_mem_region *region = view->region[cursor->hint];
+		uint64_t offset = gpa - region->gpa;
+
+		if (__builtin_expect(offset < region->size && len <= region->size - offset, 1) &&
+			__builtin_expect(dynvhost_mem_is_hit(region, offset, len, right), 1)) {
+			span->hva = region->window[right].base + offset;
+			span->len = len;
+			return 0;
+		}
+	}
+	return dynvhost_mem_translate_miss(view, cursor, gpa, len, right, span);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* DYNVHOST_MEM_H */

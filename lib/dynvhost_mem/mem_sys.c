@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/** @file Every call that leaves the library. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mem_priv.h"
+
+/** What Linux sets by itself, for where /proc is not there. */
+#define SYS_DEFAULT_MAP_COUNT 65530
+
+static int
+sys_fcntl(int fd, int cmd, int arg)
+{
+	return fcntl(fd, cmd, arg);
+}
+
+static int
+sys_writable(int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS);
+}
+
+static int
+sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	return ioctl(fd, request, arg);
+}
+
+static uint64_t
+sys_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static long
+sys_max_map_count(void)
+{
+	long count = 0;
+	FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+
+	if (file == NULL)
+		return SYS_DEFAULT_MAP_COUNT;
+	if (fscanf(file, "%ld", &count) != 1 || count <= 0)
+		count = SYS_DEFAULT_MAP_COUNT;
+	fclose(file);
+	return count;
+}
+
+const struct mem_sys_ops dynvhost_mem_sys_real = {
+	.mmap = mmap,
+	.munmap = munmap,
+	.mprotect = mprotect,
+	.madvise = madvise,
+	.mincore = mincore,
+	.munlock = munlock,
+	.fstat = fstat,
+	.fstatfs = fstatfs,
+	.fcntl = sys_fcntl,
+	.fallocate = fallocate,
+	.writable = sys_writable,
+	.close = close,
+	.ioctl = sys_ioctl,
+	.calloc = calloc,
+	.now_ns = sys_now_ns,
+	.max_map_count = sys_max_map_count,
+};
+
+const struct mem_sys_ops *dynvhost_mem_sys = &dynvhost_mem_sys_real;
