@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rig.h"
+
+/** Packets on their way at once in rig_exchange(). */
+#define RIG_WINDOW 32
+
+static struct rig rig_the_main;
+static const char *rig_name = "test";
+static unsigned int rig_seconds = 60;
+static unsigned int rig_base_fds;
+
+void (*rig_group_extra_setup)(void);
+void (*rig_group_extra_teardown)(void);
+
+struct rig *
+rig_main(void)
+{
+	return &rig_the_main;
+}
+
+void
+rig_program(const char *name, unsigned int seconds)
+{
+	rig_name = name;
+	rig_seconds = seconds;
+}
+
+static void
+rig_fail(const char *file, int line, const char *text)
+{
+	print_error("%s\n", text);
+	_fail(file, line);
+}
+
+static void
+rig_out_of_time(int signal_number)
+{
+	static const char text[] = "Bail out! The whole program ran out of time\n";
+
+	(void)signal_number;
+	(void)!write(STDOUT_FILENO, text, sizeof(text) - 1);
+	_exit(124);
+}
+
+int
+rig_group_setup(void **state)
+{
+	struct rig *rig = rig_main();
+
+	(void)state;
+	signal(SIGALRM, rig_out_of_time);
+	alarm(rig_seconds);
+	port_eal_init(rig_name);
+	if (rig_group_extra_setup != NULL)
+		rig_group_extra_setup();
+	/* What is made once and kept (by EAL or libc) must exist before fds are counted. */
+	rig_open(rig, NULL);
+	rig_exchange(rig, 0, 1);
+	rig_close(rig);
+	mock_fail_hook = rig_fail;
+	return 0;
+}
+
+int
+rig_group_teardown(void **state)
+{
+	(void)state;
+	mock_fail_hook = NULL;
+	if (rig_group_extra_teardown != NULL)
+		rig_group_extra_teardown();
+	port_eal_fini();
+	return 0;
+}
+
+int
+rig_setup(void **state)
+{
+	(void)state;
+	rig_base_fds = mock_count_fds();
+	return 0;
+}
+
+int
+rig_teardown(void **state)
+{
+	(void)state;
+	rig_close(rig_main());
+	rig_wait_fds(rig_base_fds);
+	return 0;
+}
+
+void
+rig_wait_fds(unsigned int n)
+{
+	uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
+	unsigned int looks = 0;
+
+	while (mock_count_fds() != n) {
+		if (mock_now_ms() > deadline)
+			mock_fail("%u fds are open, should be %u", mock_count_fds(), n);
+		mock_relax(&looks);
+	}
+}
+
+void
+rig_prepare(struct rig *rig, const struct rig_config *config)
+{
+	static const struct rig_config defaults;
+
+	mock_check(!rig->open);
+	memset(rig, 0, sizeof(*rig));
+	rig->config = config != NULL ? *config : defaults;
+	rig->fe.sock = -1;
+	rig->seed = 1;
+	rig->open = true;
+	if (rig->config.port.n_queues == 0)
+		rig->config.port.n_queues = rig->config.nic.n_pairs;
+	port_open(&rig->port, &rig->config.port);
+	if (rig->config.lay_out != NULL)
+		rig->config.lay_out(&rig->ram);
+	else
+		guest_ram_init_plain(
+			&rig->ram, rig->config.ram_size != 0 ? rig->config.ram_size : RIG_RAM_SIZE);
+	nic_init(&rig->nic, &rig->ram, &rig->fe, &rig->config.nic);
+	fe_connect(&rig->fe, rig->port.path);
+}
+
+void
+rig_offer_buffers(struct rig *rig)
+{
+	unsigned int i;
+
+	for (i = 0; i < rig->nic.config.n_pairs && !rig->config.no_rx_buffers; i++)
+		nic_post_rx(&rig->nic, i, rig->nic.config.ring_size);
+}
+
+void
+rig_bring_up(struct rig *rig)
+{
+	nic_negotiate(&rig->nic);
+	rig_offer_buffers(rig);
+	nic_start(&rig->nic);
+	port_wait_link(&rig->port, true);
+}
+
+void
+rig_open(struct rig *rig, const struct rig_config *config)
+{
+	rig_prepare(rig, config);
+	rig_bring_up(rig);
+}
+
+void
+rig_hang_up(struct rig *rig)
+{
+	fe_close(&rig->fe);
+	port_wait_link(&rig->port, false);
+}
+
+void
+rig_reset_rings(struct rig *rig)
+{
+	unsigned int i;
+
+	for (i = 0; i < 2 * rig->nic.config.n_pairs; i++) {
+		split_ring_reset(&rig->nic.ring[i].ring, rig->nic.config.start_index);
+		rig_forget(rig, i / 2);
+	}
+}
+
+void
+rig_reconnect(struct rig *rig)
+{
+	rig_reset_rings(rig);
+	fe_connect(&rig->fe, rig->port.path);
+	rig_bring_up(rig);
+}
+
+void
+rig_close(struct rig *rig)
+{
+	struct exposure exposure = {0};
+
+	if (!rig->open)
+		return;
+	rig->open = false;
+	rig_echo_stop(rig);
+	fe_close(&rig->fe);
+	port_close(&rig->port);
+	exposure_read(&rig->ram, &exposure);
+	nic_fini(&rig->nic);
+	guest_ram_fini(&rig->ram);
+	if (exposure.mapped != 0)
+		mock_fail("%llu bytes of guest memory are still mapped after the port has gone",
+			(unsigned long long)exposure.mapped);
+}
+
+static void
+rig_echo_all(struct rig *rig)
+{
+	uint16_t q;
+
+	for (q = 0; q < rig->port.n_queues; q++)
+		port_echo(&rig->port, q);
+}
+
+void
+rig_poll(struct rig *rig)
+{
+	if (!rig->echo_runs)
+		rig_echo_all(rig);
+}
+
+static void *
+rig_echo_loop(void *arg)
+{
+	struct rig *rig = arg;
+	unsigned int looks = 0;
+
+	while (!__atomic_load_n(&rig->echo_stop, __ATOMIC_ACQUIRE)) {
+		rig_echo_all(rig);
+		mock_relax(&looks);
+	}
+	return NULL;
+}
+
+void
+rig_echo_start(struct rig *rig)
+{
+	mock_check(!rig->echo_runs);
+	rig->echo_stop = false;
+	mock_check(pthread_create(&rig->echo_thread, NULL, rig_echo_loop, rig) == 0);
+	rig->echo_runs = true;
+}
+
+void
+rig_echo_stop(struct rig *rig)
+{
+	if (!rig->echo_runs)
+		return;
+	__atomic_store_n(&rig->echo_stop, true, __ATOMIC_RELEASE);
+	pthread_join(rig->echo_thread, NULL);
+	rig->echo_runs = false;
+}
+
+/* Packets of a flow are told apart by their number, those of other pairs by the high bits. */
+static uint32_t
+rig_flow_seed(unsigned int pair, uint32_t i)
+{
+	return (pair + 1) << 28 | (i & 0xfffffff);
+}
+
+static uint32_t
+rig_flow_len(uint32_t i)
+{
+	return PACKET_MIN + i * 37 % (1514 - PACKET_MIN + 1);
+}
+
+unsigned int
+rig_send(struct rig *rig, unsigned int pair, unsigned int n)
+{
+	uint8_t data[1514];
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		uint32_t number = rig->flow[pair].sent;
+
+		packet_fill(data, rig_flow_len(number), rig_flow_seed(pair, number));
+		if (!nic_send(&rig->nic, pair, data, rig_flow_len(number)))
+			break;
+		rig->flow[pair].sent++;
+	}
+	return i;
+}
+
+/* Receive what has come back. */
+static void
+rig_take(struct rig *rig, unsigned int pair)
+{
+	static uint8_t data[PACKET_MAX];
+	struct nic_packet packet;
+
+	nic_reap_tx(&rig->nic, pair);
+	while (nic_receive(&rig->nic, pair, data, sizeof(data), &packet)) {
+		uint32_t number = rig->flow[pair].got++;
+
+		if (number == rig->flow[pair].sent)
+			mock_fail(
+				"guest received a packet of %u bytes that nobody sent", packet.len);
+		if (packet.len != rig_flow_len(number) ||
+			!packet_matches(data, packet.len, rig_flow_seed(pair, number)))
+			mock_fail("packet %u came back changed (%u bytes, not %u)", number,
+				packet.len, rig_flow_len(number));
+	}
+}
+
+bool
+rig_collect(struct rig *rig, unsigned int pair, unsigned int timeout_ms)
+{
+	uint64_t deadline = mock_now_ms() + timeout_ms;
+	unsigned int looks = 0;
+
+	rig_take(rig, pair);
+	while (rig->flow[pair].got != rig->flow[pair].sent) {
+		if (mock_now_ms() > deadline)
+			return false;
+		rig_poll(rig);
+		rig_take(rig, pair);
+		mock_relax(&looks);
+	}
+	return true;
+}
+
+void
+rig_forget(struct rig *rig, unsigned int pair)
+{
+	rig->flow[pair].got = rig->flow[pair].sent;
+}
+
+bool
+rig_try_exchange(struct rig *rig, unsigned int pair, unsigned int n, unsigned int timeout_ms)
+{
+	while (n > 0) {
+		unsigned int sent = rig_send(rig, pair, n < RIG_WINDOW ? n : RIG_WINDOW);
+
+		if (sent == 0 || !rig_collect(rig, pair, timeout_ms)) {
+			rig_forget(rig, pair);
+			return false;
+		}
+		n -= sent;
+	}
+	return true;
+}
+
+void
+rig_exchange(struct rig *rig, unsigned int pair, unsigned int n)
+{
+	if (!rig_try_exchange(rig, pair, n, MOCK_DEADLINE_MS))
+		mock_fail(
+			"%s: %u packets did not all come back on pair %u", rig->port.name, n, pair);
+}
+
+void
+rig_to_host(struct rig *rig, unsigned int pair, uint32_t len)
+{
+	static uint8_t data[PACKET_MAX];
+	struct rte_mbuf *pkt = NULL;
+	uint32_t seed = rig->seed++;
+	bool same;
+
+	packet_fill(data, len, seed);
+	mock_check(nic_send(&rig->nic, pair, data, len));
+	if (port_rx_wait(&rig->port, (uint16_t)pair, &pkt, 1) != 1)
+		mock_fail("packet of %u bytes does not reach the host", len);
+	same = port_packet_matches(pkt, len, seed);
+	rte_pktmbuf_free(pkt);
+	if (!same)
+		mock_fail("packet of %u bytes reached the host changed", len);
+	nic_reap_tx(&rig->nic, pair);
+}
+
+struct nic_packet
+rig_to_guest(struct rig *rig, unsigned int pair, uint32_t len, uint16_t seg_len)
+{
+	static uint8_t data[PACKET_MAX];
+	struct nic_packet packet;
+	uint32_t seed = rig->seed++;
+	struct rte_mbuf *pkt = port_packet(&rig->port, len, seed, seg_len);
+
+	if (port_tx_wait(&rig->port, (uint16_t)pair, &pkt, 1) != 1)
+		mock_fail("port does not take a packet of %u bytes", len);
+	if (!nic_receive(&rig->nic, pair, data, sizeof(data), &packet))
+		mock_fail("packet of %u bytes was taken, but does not reach the guest", len);
+	if (packet.len != len || !packet_matches(data, len, seed))
+		mock_fail(
+			"packet of %u bytes reached the guest changed (%u bytes)", len, packet.len);
+	return packet;
+}
+
+uint16_t
+rig_offer_chain(struct rig *rig, unsigned int index, const struct rig_chain *chain, bool writable)
+{
+	struct split_ring *ring = &rig->nic.ring[index].ring;
+	struct ring_piece piece[1024];
+	uint16_t i;
+	int head;
+
+	mock_check(chain->n <= 1024);
+	for (i = 0; i < chain->n; i++) {
+		piece[i] = chain->piece[i];
+		piece[i].writable = writable;
+	}
+	if (chain->table_gpa != 0)
+		head = split_ring_add_mixed(
+			ring, piece, chain->n_direct, chain->n, chain->table_gpa);
+	else
+		head = split_ring_add(ring, piece, chain->n);
+	mock_check(head >= 0);
+	split_ring_publish(ring);
+	nic_kick(&rig->nic, index);
+	return (uint16_t)head;
+}
+
+void
+rig_chain_to_host(struct rig *rig, unsigned int pair, const struct rig_chain *chain)
+{
+	static uint8_t bytes[PACKET_MAX];
+	struct rte_mbuf *pkt = NULL;
+	uint32_t seed = rig->seed++;
+	uint32_t total = 0;
+	uint32_t at = 0;
+	uint16_t i;
+	bool same;
+
+	for (i = 0; i < chain->n; i++)
+		total += chain->piece[i].len;
+	mock_check(total > rig->nic.hdr_len && total <= sizeof(bytes));
+	memset(bytes, 0, rig->nic.hdr_len);
+	packet_fill(bytes + rig->nic.hdr_len, total - rig->nic.hdr_len, seed);
+	for (i = 0; i < chain->n; at += chain->piece[i++].len)
+		guest_ram_write(&rig->ram, chain->piece[i].gpa, bytes + at, chain->piece[i].len);
+	rig_offer_chain(rig, NIC_TX(pair), chain, false);
+	if (port_rx_wait(&rig->port, (uint16_t)pair, &pkt, 1) != 1)
+		mock_fail("packet in %u pieces does not reach the host", chain->n);
+	same = port_packet_matches(pkt, total - rig->nic.hdr_len, seed);
+	rte_pktmbuf_free(pkt);
+	if (!same)
+		mock_fail("packet in %u pieces reached the host changed", chain->n);
+	mock_check(nic_reap_tx(&rig->nic, pair) == 1);
+}
+
+struct nic_packet
+rig_chain_to_guest(struct rig *rig, unsigned int pair, const struct rig_chain *chain, uint32_t len)
+{
+	static uint8_t bytes[PACKET_MAX];
+	struct split_ring *ring = &rig->nic.ring[NIC_RX(pair)].ring;
+	uint16_t head = rig_offer_chain(rig, NIC_RX(pair), chain, true);
+	struct rte_mbuf *pkt = port_packet(&rig->port, len, rig->seed, 0);
+	struct nic_packet packet = {.len = len, .n_buffers = 1};
+	uint32_t rest = len + rig->nic.hdr_len;
+	struct ring_used used;
+	uint32_t at = 0;
+	uint16_t i;
+
+	if (port_tx_wait(&rig->port, (uint16_t)pair, &pkt, 1) != 1)
+		mock_fail("port does not take a packet for a buffer in %u pieces", chain->n);
+	if (!split_ring_collect(ring, &used))
+		mock_fail("packet for a buffer in %u pieces does not arrive", chain->n);
+	if (used.id != head || used.len != rest)
+		mock_fail("device returned head %u with %u bytes, not %u with %u", used.id,
+			used.len, head, rest);
+	for (i = 0; i < chain->n && rest > 0; i++) {
+		uint32_t now = rest < chain->piece[i].len ? rest : chain->piece[i].len;
+
+		guest_ram_read(&rig->ram, chain->piece[i].gpa, bytes + at, now);
+		at += now;
+		rest -= now;
+	}
+	memcpy(&packet.hdr, bytes, rig->nic.hdr_len);
+	if (!packet_matches(bytes + rig->nic.hdr_len, len, rig->seed++))
+		mock_fail("packet for a buffer in %u pieces arrives changed", chain->n);
+	return packet;
+}
+
+void
+rig_revive(struct rig *rig, unsigned int index)
+{
+	fe_get_vring_base(&rig->fe, index);
+	split_ring_reset(&rig->nic.ring[index].ring, rig->nic.config.start_index);
+	if (index == NIC_RX(index / 2) && !rig->config.no_rx_buffers)
+		nic_post_rx(&rig->nic, index / 2, rig->nic.config.ring_size);
+	nic_set_up_ring(&rig->nic, index);
+	rig_forget(rig, index / 2);
+}
+
+void
+rig_expect_nothing_received(struct rig *rig, unsigned int pair)
+{
+	uint64_t deadline = mock_now_ms() + MOCK_SILENCE_MS;
+	unsigned int looks = 0;
+
+	while (mock_now_ms() < deadline) {
+		struct rte_mbuf *pkt;
+
+		if (port_rx(&rig->port, (uint16_t)pair, &pkt, 1) != 0) {
+			rte_pktmbuf_free(pkt);
+			mock_fail("host received a packet that must not arrive");
+		}
+		mock_relax(&looks);
+	}
+}

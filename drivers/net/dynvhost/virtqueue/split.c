@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * The split ring (virtio 1.2 §2.7), from the device's side.
+ *
+ * Theory of operation
+ * -------------------
+ * Every burst has the same shape. It looks once how many chains are available. For each chain it
+ * peeks at the head, walks the descriptors, resolves the bytes that the packet uses to host memory,
+ * copies, and puts the chain into the used ring. Only then does it step on; a burst that ends
+ * half-way leaves the chain where it was, to be peeked at again. At its end the burst publishes the
+ * used index once, and calls the guest once, if the guest wants it.
+ *
+ * Both indices run free modulo 2^16; the ring's size is a power of two that divides this. Every
+ * chain that is taken is given back at once, in order, so the two positions move together.
+ *
+ * Security model
+ * --------------
+ * All three areas belong to the guest, which may write anything to them at any moment. The available
+ * index, a head and a descriptor are each loaded once into a local, judged there and used from
+ * there (chain.h judges descriptors). Our own positions are kept in private memory: what the guest
+ * writes into the used ring is never read back, save once when the ring starts. Loops are bounded by
+ * the burst's length, the ring's size and DYNVHOST_VQ_MAX_SEGS.
+ */
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <linux/virtio_ring.h>
+#include <rte_atomic.h>
+#include <rte_branch_prediction.h>
+#include <rte_common.h>
+#include <rte_mbuf.h>
+
+#include "chain.h"
+#include "copy.h"
+#include "net_hdr.h"
+#include "split.h"
+#include "virtqueue.h"
+
+/** What one burst has done; published and counted at its end. */
+struct split_burst {
+	uint16_t available; /**< chains seen at the beginning and not yet taken */
+	uint16_t first;     /**< used index at the beginning */
+	uint32_t packets;
+	uint32_t dropped;
+	uint64_t bytes;
+};
+
+/** Where the driver says which used index it waits for (VIRTIO_F_EVENT_IDX). */
+static inline const uint16_t *
+split_used_event(const struct dynvhost_vq *vq)
+{
+	return &vq->split.avail->ring[vq->size];
+}
+
+/** Where the device says which available index it waits for (VIRTIO_F_EVENT_IDX). */
+static inline uint16_t *
+split_avail_event(const struct dynvhost_vq *vq)
+{
+	return (uint16_t *)&vq->split.used->ring[vq->size];
+}
+
+/** Entries between our position and the driver's; more than the ring's size from a broken driver. */
+static inline uint16_t
+split_distance(const struct dynvhost_vq *vq)
+{
+	/* Pairs with the driver's write barrier between filling an entry and storing the index:
+	 * neither the ring entry nor its descriptors are loaded before the index.
+	 */
+	uint16_t idx = __atomic_load_n(&vq->split.avail->idx, __ATOMIC_ACQUIRE);
+
+	return (uint16_t)(idx - vq->split.last_avail);
+}
+
+/** The head of the chain that is @p ahead entries beyond our position, as the guest wrote it. */
+static inline uint16_t
+split_peek(const struct dynvhost_vq *vq, uint32_t ahead)
+{
+	uint32_t slot = (vq->split.last_avail + ahead) & (vq->size - 1u);
+
+	return __atomic_load_n(&vq->split.avail->ring[slot], __ATOMIC_RELAXED);
+}
+
+/** Make a private copy of a descriptor of the ring. */
+static inline void
+split_load_desc(const struct dynvhost_vq *vq, uint16_t i, struct vring_desc *desc)
+{
+	memcpy(desc, &vq->split.desc[i], sizeof(*desc));
+	/* Whatever is decided from here on is decided on the copy. */
+	rte_compiler_barrier();
+}
+
+/** Walk the indirect table that @p ref refers to. @return a verdict. */
+static int
+split_walk_table(struct dynvhost_vq *vq, struct dynvhost_chain *chain, const struct vring_desc *ref)
+{
+	struct vring_desc desc;
+	uint32_t hops;
+	uint32_t n;
+	uint32_t i;
+	int ret;
+
+	ret = chain_judge_table(vq, ref->addr, ref->len, ref->flags, &n);
+	if (ret != 0)
+		return ret;
+	for (hops = 0, i = 0; hops < n; hops++, i = desc.next) {
+		if (unlikely(i >= n))
+			return DYNVHOST_VQ_BAD_HEAD;
+		ret = chain_load_entry(vq, ref->addr + i * sizeof(desc), &desc, sizeof(desc));
+		if (unlikely(ret != 0))
+			return ret;
+		ret = chain_add_desc(chain, desc.addr, desc.len, desc.flags);
+		if (unlikely(ret != 0))
+			return ret;
+		if (!(desc.flags & VRING_DESC_F_NEXT))
+			return 0;
+	}
+	return DYNVHOST_VQ_BAD_LOOP;
+}
+
+/**
+ * Walk a buffer's descriptors, direct ones first, then perhaps those of one indirect table, and
+ * append it to the packet. @return a verdict.
+ */
+static inline int
+split_walk(struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint16_t head)
+{
+	struct vring_desc desc;
+	uint16_t i = head;
+	uint32_t hops;
+	int ret;
+
+	ret = chain_add_buf(chain, head);
+	if (unlikely(ret != 0))
+		return ret;
+	for (hops = 0; hops < vq->size; hops++, i = desc.next) {
+		if (unlikely(i >= vq->size))
+			return DYNVHOST_VQ_BAD_HEAD;
+		split_load_desc(vq, i, &desc);
+		if (desc.flags & VRING_DESC_F_INDIRECT)
+			return split_walk_table(vq, chain, &desc);
+		ret = chain_add_desc(chain, desc.addr, desc.len, desc.flags);
+		if (unlikely(ret != 0))
+			return ret;
+		if (likely(!(desc.flags & VRING_DESC_F_NEXT)))
+			return 0;
+	}
+	return DYNVHOST_VQ_BAD_LOOP;
+}
+
+/** Take the chain at our position and give it back with @p len bytes written. Not yet published. */
+static inline void
+split_push_used(struct dynvhost_vq *vq, struct split_burst *burst, uint16_t head, uint32_t len)
+{
+	struct vring_used_elem *elem;
+
+	elem = &vq->split.used->ring[vq->split.last_used & (vq->size - 1u)];
+	elem->id = head;
+	elem->len = len;
+	vq->split.last_used++;
+	vq->split.last_avail++;
+	vq->stall_since = 0;
+	burst->available--;
+}
+
+/**
+ * Whether the driver wants to be told of what was just published (virtio 1.2 §2.7.7, §2.7.10). With
+ * event indices the first answer after a start is yes: what the driver was told before is not known.
+ */
+static inline bool
+split_wants_call(struct dynvhost_vq *vq)
+{
+	struct dynvhost_vq_split *split = &vq->split;
+	uint16_t old = split->signalled_used;
+	uint16_t event;
+
+	/* Pairs with the driver's full barrier between asking for notifications and looking at the
+	 * used index: without it, we could load the old wish and it the old index.
+	 */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (!vq->event_idx)
+		return !(__atomic_load_n(&split->avail->flags, __ATOMIC_RELAXED) &
+			 VRING_AVAIL_F_NO_INTERRUPT);
+
+	split->signalled_used = split->last_used;
+	if (unlikely(!split->signalled_valid)) {
+		split->signalled_valid = true;
+		return true;
+	}
+	event = __atomic_load_n(split_used_event(vq), __ATOMIC_RELAXED);
+	return vring_need_event(event, split->last_used, old);
+}
+
+/** Begin a burst. @return false: there is nothing to do. */
+static inline bool
+split_burst_begin(struct dynvhost_vq *vq, struct split_burst *burst)
+{
+	uint16_t distance = split_distance(vq);
+
+	if (distance == 0)
+		return false;
+	if (unlikely(distance > vq->size)) {
+		dynvhost_vq_mark_broken(vq, DYNVHOST_VQ_BAD_AVAIL);
+		return false;
+	}
+	vq->cursor.budget = DYNVHOST_VQ_OPEN_BUDGET;
+	*burst = (struct split_burst){.available = distance, .first = vq->split.last_used};
+	return true;
+}
+
+/** End a burst: publish what was given back, call the guest if it wants it, and count. */
+static inline void
+split_burst_end(struct dynvhost_vq *vq, const struct split_burst *burst)
+{
+	if (vq->split.last_used != burst->first) {
+		/* Pairs with the driver's read barrier after loading the index: used elements, and
+		 * the packets behind them, are visible before it.
+		 */
+		__atomic_store_n(&vq->split.used->idx, vq->split.last_used, __ATOMIC_RELEASE);
+		if (vq->call_fd >= 0) {
+			if (split_wants_call(vq))
+				dynvhost_vq_call(vq);
+			else
+				dynvhost_vq_count(&vq->stats.calls_suppressed, 1);
+		}
+	}
+	dynvhost_vq_count(&vq->stats.packets, burst->packets);
+	dynvhost_vq_count(&vq->stats.bytes, burst->bytes);
+	dynvhost_vq_count(&vq->stats.dropped, burst->dropped);
+}
+
+/**
+ * Copy the packet of one chain. Nothing is opened before the chain's length is known to be that of a
+ * header and a frame, and no mbuf is taken before all of the frame is open.
+ *
+ * @return 0; a verdict, -EMSGSIZE also for what is too short or too long; -ENOMEM: no mbufs.
+ */
+static inline int
+split_dequeue_one(
+	struct dynvhost_vq *vq, struct rte_mempool *pool, uint16_t head, struct rte_mbuf **pkt)
+{
+	struct dynvhost_chain *chain = vq->chain;
+	uint32_t frame;
+	int ret;
+
+	chain_reset(chain, DYNVHOST_MEM_READ);
+	ret = split_walk(vq, chain, head);
+	if (unlikely(ret != 0))
+		return ret;
+	if (unlikely(chain->len < vq->hdr_len + DYNVHOST_VQ_MIN_FRAME ||
+		     chain->len > vq->hdr_len + DYNVHOST_VQ_MAX_FRAME))
+		return -EMSGSIZE;
+	frame = (uint32_t)chain->len - vq->hdr_len;
+	ret = chain_resolve(vq, chain, vq->hdr_len, frame);
+	if (unlikely(ret != 0))
+		return ret;
+	*pkt = copy_to_mbufs(chain, frame, pool, vq->port_id);
+	return likely(*pkt != NULL) ? 0 : -ENOMEM;
+}
+
+/** Move packets from the guest to the host. */
+static uint16_t
+split_dequeue_burst(
+	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct split_burst burst;
+	uint16_t left;
+
+	if (!split_burst_begin(vq, &burst))
+		return 0;
+	for (left = RTE_MIN(n, burst.available); left > 0; left--) {
+		uint16_t head = split_peek(vq, 0);
+		struct rte_mbuf **pkt = &pkts[burst.packets];
+		int ret = split_dequeue_one(vq, pool, head, pkt);
+
+		if (likely(ret == 0)) {
+			burst.packets++;
+			burst.bytes += (*pkt)->pkt_len;
+		} else if (ret == -EMSGSIZE) {
+			burst.dropped++;
+		} else if (ret == -EAGAIN) {
+			if (!dynvhost_vq_is_stalled(vq))
+				break;
+			dynvhost_vq_count(&vq->stats.stalled, 1);
+		} else if (ret == -ENOMEM) {
+			dynvhost_vq_count(&vq->stats.no_mbuf, 1);
+			break;
+		} else {
+			dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
+			break;
+		}
+		split_push_used(vq, &burst, head, 0);
+	}
+	split_burst_end(vq, &burst);
+	return (uint16_t)burst.packets;
+}
+
+/** Give back what the guest sends on a disabled ring, up to @p n chains. No packet is looked at. */
+static uint16_t
+split_discard_burst(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *pool,
+	__rte_unused struct rte_mbuf **pkts, uint16_t n)
+{
+	struct split_burst burst;
+	uint16_t left;
+
+	if (!split_burst_begin(vq, &burst))
+		return 0;
+	for (left = RTE_MIN(n, burst.available); left > 0; left--) {
+		uint16_t head = split_peek(vq, 0);
+
+		if (unlikely(head >= vq->size)) {
+			dynvhost_vq_mark_broken(vq, DYNVHOST_VQ_BAD_HEAD);
+			break;
+		}
+		split_push_used(vq, &burst, head, 0);
+	}
+	dynvhost_vq_count(&vq->stats.discarded, (uint16_t)(vq->split.last_used - burst.first));
+	split_burst_end(vq, &burst);
+	return 0;
+}
+
+/**
+ * Gather the buffers that @p need bytes of header and packet go into: one, or as many as it takes
+ * where buffers are merged.
+ *
+ * @return 0; a verdict, -EMSGSIZE also for a packet that these buffers can never take; -ENOBUFS:
+ *         the driver may add what is missing.
+ */
+static inline int
+split_gather(struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint16_t available,
+	uint32_t need, const bool mergeable)
+{
+	int ret;
+
+	chain_reset(chain, DYNVHOST_MEM_WRITE);
+	do {
+		if (unlikely(chain->n_bufs == available))
+			return available == vq->size ? -EMSGSIZE : -ENOBUFS;
+		ret = split_walk(vq, chain, split_peek(vq, chain->n_bufs));
+		if (unlikely(ret != 0))
+			return ret;
+		/* The header is not spread over buffers (virtio 1.2 §5.1.6.3.1). */
+		if (unlikely(chain->n_bufs == 1 && chain->len < vq->hdr_len))
+			return -EMSGSIZE;
+	} while (mergeable && chain->len < need);
+	return likely(chain->len >= need) ? 0 : -EMSGSIZE;
+}
+
+/** Give back all buffers of the packet in work, @p len bytes written: each full but the last. */
+static inline void
+split_push_bufs(struct dynvhost_vq *vq, struct split_burst *burst, uint32_t len)
+{
+	const struct dynvhost_chain *chain = vq->chain;
+	uint32_t part;
+	uint32_t i;
+
+	for (i = 0; i < chain->n_bufs; i++) {
+		part = (uint32_t)RTE_MIN(len, chain->buf[i].len);
+		split_push_used(vq, burst, chain->buf[i].head, part);
+		len -= part;
+	}
+}
+
+/**
+ * Copy one packet into the next buffers. Nothing is written before all of it is open.
+ *
+ * @return 0, or as split_gather(); on anything but 0 no buffer has been taken.
+ */
+static inline int
+split_enqueue_one(struct dynvhost_vq *vq, struct split_burst *burst, const struct rte_mbuf *pkt,
+	const bool mergeable)
+{
+	struct dynvhost_chain *chain = vq->chain;
+	struct virtio_net_hdr_v1 hdr;
+	uint32_t need;
+	int ret;
+
+	if (unlikely(pkt->pkt_len > DYNVHOST_VQ_MAX_FRAME))
+		return -EMSGSIZE;
+	need = vq->hdr_len + pkt->pkt_len;
+	ret = split_gather(vq, chain, burst->available, need, mergeable);
+	if (unlikely(ret != 0))
+		return ret;
+	ret = chain_resolve(vq, chain, 0, need);
+	if (unlikely(ret != 0))
+		return ret;
+	net_hdr_fill(&hdr, (uint16_t)chain->n_bufs);
+	copy_from_mbufs(chain, &hdr, vq->hdr_len, pkt);
+	split_push_bufs(vq, burst, need);
+	return 0;
+}
+
+/** Move packets from the host to the guest. */
+static inline uint16_t
+split_enqueue_burst(
+	struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, const bool mergeable)
+{
+	struct split_burst burst;
+	uint16_t i = 0;
+
+	if (!split_burst_begin(vq, &burst))
+		return 0;
+	while (i < n && burst.available > 0) {
+		int ret = split_enqueue_one(vq, &burst, pkts[i], mergeable);
+
+		if (likely(ret == 0)) {
+			burst.packets++;
+			burst.bytes += pkts[i]->pkt_len;
+		} else if (ret == -EMSGSIZE) {
+			burst.dropped++;
+		} else if (ret == -ENOBUFS) {
+			break;
+		} else if (ret == -EAGAIN) {
+			if (!dynvhost_vq_is_stalled(vq))
+				break;
+			/* The packet waits for the buffers behind these. */
+			dynvhost_vq_count(&vq->stats.stalled, vq->chain->n_bufs);
+			split_push_bufs(vq, &burst, 0);
+			continue;
+		} else {
+			dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
+			break;
+		}
+		rte_pktmbuf_free(pkts[i++]);
+	}
+	split_burst_end(vq, &burst);
+	return i;
+}
+
+static uint16_t
+split_enqueue_mergeable(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+{
+	return split_enqueue_burst(vq, pkts, n, true);
+}
+
+static uint16_t
+split_enqueue_single(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+{
+	return split_enqueue_burst(vq, pkts, n, false);
+}
+
+int
+dynvhost_split_layout(uint32_t size, uint64_t features, struct dynvhost_vq_layout *layout)
+{
+	uint64_t event_len = 0;
+
+	if (!rte_is_power_of_2(size) || size > DYNVHOST_VQ_MAX_SIZE)
+		return -EINVAL;
+	if (features & (1ULL << VIRTIO_RING_F_EVENT_IDX))
+		event_len = sizeof(uint16_t);
+
+	layout->desc.len = (uint64_t)size * sizeof(struct vring_desc);
+	layout->desc.align = VRING_DESC_ALIGN_SIZE;
+	layout->desc.right = DYNVHOST_MEM_READ;
+	layout->avail.len = sizeof(struct vring_avail) + (uint64_t)size * sizeof(uint16_t) +
+			    event_len;
+	layout->avail.align = VRING_AVAIL_ALIGN_SIZE;
+	layout->avail.right = DYNVHOST_MEM_READ;
+	layout->used.len = sizeof(struct vring_used) +
+			   (uint64_t)size * sizeof(struct vring_used_elem) + event_len;
+	layout->used.align = VRING_USED_ALIGN_SIZE;
+	layout->used.right = DYNVHOST_MEM_WRITE;
+	return 0;
+}
+
+void
+dynvhost_split_attach(struct dynvhost_vq *vq)
+{
+	vq->split.desc = vq->pins->desc.hva;
+	vq->split.avail = vq->pins->avail.hva;
+	vq->split.used = vq->pins->used.hva;
+}
+
+void
+dynvhost_split_begin(struct dynvhost_vq *vq)
+{
+	struct dynvhost_vq_split *split = &vq->split;
+
+	split->last_used = __atomic_load_n(&split->used->idx, __ATOMIC_ACQUIRE);
+	split->last_avail = split->last_used;
+	split->signalled_used = split->last_used;
+	split->signalled_valid = false;
+
+	if (!vq->event_idx) {
+		__atomic_store_n(&split->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELEASE);
+		return;
+	}
+	/* The event furthest away: the driver kicks once in 2^16 chains, to no effect. */
+	__atomic_store_n(
+		split_avail_event(vq), (uint16_t)(split->last_avail - 1), __ATOMIC_RELAXED);
+	__atomic_store_n(&split->used->flags, 0, __ATOMIC_RELEASE);
+}
+
+uint16_t
+dynvhost_split_pending(const struct dynvhost_vq *vq)
+{
+	uint16_t distance = split_distance(vq);
+
+	return RTE_MIN(distance, vq->size);
+}
+
+dynvhost_vq_dequeue_t
+dynvhost_split_choose_dequeue(const struct dynvhost_vq *vq)
+{
+	return vq->enabled ? split_dequeue_burst : split_discard_burst;
+}
+
+dynvhost_vq_enqueue_t
+dynvhost_split_choose_enqueue(const struct dynvhost_vq *vq)
+{
+	return vq->mergeable ? split_enqueue_mergeable : split_enqueue_single;
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * What all virtqueues have in common: life cycle, the ring's place in guest memory, faults,
+ * notification. What is in a ring is the business of its format (split.c).
+ *
+ * Security model: the front-end chooses size, addresses and features. Sizes and alignment are judged
+ * here, ranges by dynvhost_mem. Nothing of the rings is read here.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <linux/virtio_config.h>
+#include <rte_common.h>
+#include <rte_cycles.h>
+#include <rte_malloc.h>
+
+#include "chain.h"
+#include "split.h"
+#include "virtqueue.h"
+
+static uint16_t
+vq_dequeue_nothing(__rte_unused struct dynvhost_vq *vq, __rte_unused struct rte_mempool *pool,
+	__rte_unused struct rte_mbuf **pkts, __rte_unused uint16_t n)
+{
+	return 0;
+}
+
+static uint16_t
+vq_enqueue_nothing(__rte_unused struct dynvhost_vq *vq, __rte_unused struct rte_mbuf **pkts,
+	__rte_unused uint16_t n)
+{
+	return 0;
+}
+
+/* Give the queue the burst functions of its direction and state. */
+static void
+vq_choose_bursts(struct dynvhost_vq *vq)
+{
+	const bool guest_transmits = (vq->index & 1) != 0;
+
+	vq->dequeue = vq_dequeue_nothing;
+	vq->enqueue = vq_enqueue_nothing;
+	if (vq->pins == NULL || vq->fault != DYNVHOST_VQ_OK)
+		return;
+	if (guest_transmits)
+		vq->dequeue = dynvhost_split_choose_dequeue(vq);
+	else if (vq->enabled)
+		vq->enqueue = dynvhost_split_choose_enqueue(vq);
+}
+
+int
+dynvhost_vq_init(struct dynvhost_vq *vq, uint16_t index, int numa_node)
+{
+	memset(vq, 0, sizeof(*vq));
+	vq->index = index;
+	vq->call_fd = -1;
+	vq->port_id = RTE_MBUF_PORT_INVALID;
+	vq->chain = rte_zmalloc_socket(
+		"dynvhost_chain", sizeof(*vq->chain), RTE_CACHE_LINE_SIZE, numa_node);
+	if (vq->chain == NULL)
+		return -ENOMEM;
+	vq_choose_bursts(vq);
+	return 0;
+}
+
+void
+dynvhost_vq_fini(struct dynvhost_vq *vq)
+{
+	rte_free(vq->chain);
+	vq->chain = NULL;
+}
+
+uint8_t
+dynvhost_vq_hdr_len(uint64_t features)
+{
+	const uint64_t has_num_buffers = (1ULL << VIRTIO_NET_F_MRG_RXBUF) |
+					 (1ULL << VIRTIO_F_VERSION_1);
+
+	return (features & has_num_buffers) ? sizeof(struct virtio_net_hdr_v1)
+					    : sizeof(struct virtio_net_hdr);
+}
+
+static int
+vq_pin_area(const struct dynvhost_mem_view *view, uint64_t gpa, const struct dynvhost_vq_area *area,
+	struct dynvhost_mem_pin *pin)
+{
+	if (gpa % area->align != 0)
+		return -EINVAL;
+	return dynvhost_mem_pin(view, gpa, area->len, area->right, pin);
+}
+
+static void
+vq_unpin(struct dynvhost_vq_pins *pins)
+{
+	if (pins == NULL)
+		return;
+	dynvhost_mem_unpin(&pins->used);
+	dynvhost_mem_unpin(&pins->avail);
+	dynvhost_mem_unpin(&pins->desc);
+	free(pins);
+}
+
+/* Pin the three areas of a ring of @p size. @return 0 and a new set of pins, or -errno. */
+static int
+vq_pin(const struct dynvhost_vq_setup *setup, uint32_t size, uint64_t features,
+	struct dynvhost_vq_pins **out)
+{
+	struct dynvhost_vq_layout layout;
+	struct dynvhost_vq_pins *pins;
+	int ret;
+
+	ret = dynvhost_split_layout(size, features, &layout);
+	if (ret != 0)
+		return ret;
+	pins = calloc(1, sizeof(*pins));
+	if (pins == NULL)
+		return -ENOMEM;
+	ret = vq_pin_area(setup->view, setup->desc_gpa, &layout.desc, &pins->desc);
+	if (ret == 0)
+		ret = vq_pin_area(setup->view, setup->avail_gpa, &layout.avail, &pins->avail);
+	if (ret == 0)
+		ret = vq_pin_area(setup->view, setup->used_gpa, &layout.used, &pins->used);
+	if (ret != 0) {
+		vq_unpin(pins);
+		return ret;
+	}
+	*out = pins;
+	return 0;
+}
+
+/* Use @p pins, which lie in @p view, from now on. */
+static void
+vq_attach(
+	struct dynvhost_vq *vq, struct dynvhost_vq_pins *pins, const struct dynvhost_mem_view *view)
+{
+	vq->pins = pins;
+	vq->view = view;
+	memset(&vq->cursor, 0, sizeof(vq->cursor));
+	vq->stall_since = 0;
+	dynvhost_split_attach(vq);
+}
+
+int
+dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup)
+{
+	struct dynvhost_vq_pins *pins;
+	int ret;
+
+	ret = vq_pin(setup, setup->size, setup->features, &pins);
+	if (ret != 0)
+		return ret;
+	vq->size = (uint16_t)setup->size;
+	vq->features = setup->features;
+	vq->hdr_len = dynvhost_vq_hdr_len(setup->features);
+	vq->mergeable = (setup->features & (1ULL << VIRTIO_NET_F_MRG_RXBUF)) != 0;
+	vq->event_idx = (setup->features & (1ULL << VIRTIO_RING_F_EVENT_IDX)) != 0;
+	vq->indirect = (setup->features & (1ULL << VIRTIO_RING_F_INDIRECT_DESC)) != 0;
+	vq->call_fd = setup->call_fd;
+	vq->enabled = setup->enabled;
+	vq->fault = DYNVHOST_VQ_OK;
+	vq_attach(vq, pins, setup->view);
+	dynvhost_split_begin(vq);
+	vq_choose_bursts(vq);
+	return 0;
+}
+
+uint16_t
+dynvhost_vq_stop(struct dynvhost_vq *vq)
+{
+	vq_unpin(vq->pins);
+	vq->pins = NULL;
+	vq->view = NULL;
+	vq->split.desc = NULL;
+	vq->split.avail = NULL;
+	vq->split.used = NULL;
+	vq->call_fd = -1;
+	vq_choose_bursts(vq);
+	return vq->split.last_avail;
+}
+
+int
+dynvhost_vq_move(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup)
+{
+	struct dynvhost_vq_pins *old = vq->pins;
+	struct dynvhost_vq_pins *pins;
+	int ret;
+
+	ret = vq_pin(setup, vq->size, vq->features, &pins);
+	if (ret != 0)
+		return ret;
+	vq_attach(vq, pins, setup->view);
+	vq_unpin(old);
+	return 0;
+}
+
+void
+dynvhost_vq_set_call(struct dynvhost_vq *vq, int call_fd)
+{
+	vq->call_fd = call_fd;
+	/* The new fd's owner has heard of nothing yet. */
+	vq->split.signalled_valid = false;
+}
+
+void
+dynvhost_vq_set_enabled(struct dynvhost_vq *vq, bool enabled)
+{
+	vq->enabled = enabled;
+	vq_choose_bursts(vq);
+}
+
+const char *
+dynvhost_vq_fault_text(enum dynvhost_vq_fault fault)
+{
+	switch (fault) {
+	case DYNVHOST_VQ_OK:
+		return "no fault";
+	case DYNVHOST_VQ_BAD_AVAIL:
+		return "available index is further ahead than the ring is long";
+	case DYNVHOST_VQ_BAD_HEAD:
+		return "descriptor index beyond the end of its table";
+	case DYNVHOST_VQ_BAD_LOOP:
+		return "descriptor chain is too long or has no end";
+	case DYNVHOST_VQ_BAD_ADDRESS:
+		return "descriptor address outside guest memory";
+	case DYNVHOST_VQ_BAD_RIGHT:
+		return "descriptor is device-writable where it must be readable, or the reverse";
+	case DYNVHOST_VQ_BAD_INDIRECT:
+		return "malformed, nested or not negotiated indirect descriptor table";
+	case DYNVHOST_VQ_FAULTS:
+		break;
+	}
+	return "unknown fault";
+}
+
+uint16_t
+dynvhost_vq_pending(const struct dynvhost_vq *vq)
+{
+	if (vq->pins == NULL || vq->fault != DYNVHOST_VQ_OK)
+		return 0;
+	return dynvhost_split_pending(vq);
+}
+
+void
+dynvhost_vq_mark_broken(struct dynvhost_vq *vq, enum dynvhost_vq_fault fault)
+{
+	dynvhost_vq_count(&vq->stats.bad_chains, 1);
+	vq->fault = fault;
+	vq_choose_bursts(vq);
+}
+
+bool
+dynvhost_vq_is_stalled(struct dynvhost_vq *vq)
+{
+	const uint64_t limit = rte_get_tsc_hz() / 1000 * DYNVHOST_VQ_STALL_MS;
+	const uint64_t now = rte_get_tsc_cycles();
+
+	if (vq->stall_since == 0) {
+		vq->stall_since = now;
+		return false;
+	}
+	return now - vq->stall_since > limit;
+}
+
+void
+dynvhost_vq_call(struct dynvhost_vq *vq)
+{
+	const uint64_t one = 1;
+	ssize_t ret;
+
+	if (vq->call_fd < 0)
+		return;
+	/* Seen by control when the queue does not come out of its burst. */
+	atomic_store_explicit(&vq->calling, true, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	/* An eventfd that takes no more has a call pending already: nothing is lost. */
+	ret = write(vq->call_fd, &one, sizeof(one));
+	RTE_SET_USED(ret);
+	atomic_store_explicit(&vq->calling, false, memory_order_release);
+	dynvhost_vq_count(&vq->stats.calls, 1);
+}
+
+bool
+dynvhost_vq_unblock_call(struct dynvhost_vq *vq)
+{
+	uint64_t count;
+	const struct iovec iov = {.iov_base = &count, .iov_len = sizeof(count)};
+	ssize_t ret;
+	int flags;
+
+	if (!atomic_load_explicit(&vq->calling, memory_order_acquire))
+		return false;
+	flags = fcntl(vq->call_fd, F_GETFL);
+	if (flags >= 0)
+		(void)fcntl(vq->call_fd, F_SETFL, flags | O_NONBLOCK);
+	/* Empty the counter, which lets the writer through. The peer may have taken O_NONBLOCK away
+	 * again and be emptying it too: RWF_NOWAIT keeps us from waiting all the same.
+	 */
+	ret = preadv2(vq->call_fd, &iov, 1, -1, RWF_NOWAIT);
+	RTE_SET_USED(ret);
+	return true;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_VIRTQUEUE_H
+#define DYNVHOST_VIRTQUEUE_H
+
+/**
+ * @file
+ * One virtqueue, seen from the device's side.
+ *
+ * A virtqueue lives from probe to remove. Control starts and stops it while its queue is held
+ * outside its bursts (gate.h); the polling thread moves packets. It knows rings, guest memory and
+ * mbufs, and neither messages nor ethdev.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <rte_common.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+
+#include "dynvhost_mem.h"
+
+/** Largest split ring (virtio 1.2 §2.7). */
+#define DYNVHOST_VQ_MAX_SIZE 32768u
+/** Pieces of host memory one packet may be spread over; also bounds the hops of a chain. */
+#define DYNVHOST_VQ_MAX_SEGS 1024u
+/** Smallest frame taken from the guest: an Ethernet header. */
+#define DYNVHOST_VQ_MIN_FRAME 14u
+/** Largest frame moved in one piece: 64 KiB of payload and generous headers. */
+#define DYNVHOST_VQ_MAX_FRAME (65536u + 64u)
+/** A chain whose memory could not be opened for this long is completed without its packet. */
+#define DYNVHOST_VQ_STALL_MS 100
+/** Granules that one burst may open; the rest waits for the next one. */
+#define DYNVHOST_VQ_OPEN_BUDGET 64
+
+/** Why a virtqueue stopped by itself. */
+enum dynvhost_vq_fault {
+	DYNVHOST_VQ_OK = 0,
+	DYNVHOST_VQ_BAD_AVAIL,    /**< available index ran further than the ring is long */
+	DYNVHOST_VQ_BAD_HEAD,     /**< head or next out of the descriptor table */
+	DYNVHOST_VQ_BAD_LOOP,     /**< chain longer than it can be */
+	DYNVHOST_VQ_BAD_ADDRESS,  /**< descriptor outside guest memory */
+	DYNVHOST_VQ_BAD_RIGHT,    /**< device-writable where readable is due, or the reverse */
+	DYNVHOST_VQ_BAD_INDIRECT, /**< malformed, nested or not negotiated indirect table */
+	DYNVHOST_VQ_FAULTS
+};
+
+/** Counters; written by the polling thread alone, read by anyone. Never reset by a reconnect. */
+struct dynvhost_vq_stats {
+	uint64_t packets;
+	uint64_t bytes;      /**< without virtio header */
+	uint64_t dropped;    /**< packets thrown away: no room for them, too short, too long */
+	uint64_t no_mbuf;    /**< bursts cut short because the mempool was empty */
+	uint64_t stalled;    /**< chains completed empty because their memory would not open */
+	uint64_t discarded;  /**< chains consumed while the ring was disabled */
+	uint64_t bad_chains; /**< chains that stopped the queue */
+	uint64_t calls;      /**< notifications sent to the guest */
+	uint64_t calls_suppressed; /**< notifications the guest did not want */
+};
+
+struct dynvhost_chain;
+struct dynvhost_vq;
+
+/**
+ * Take up to @p n descriptor chains and move their packets into fresh mbufs of @p pool, whose data
+ * room beyond the headroom must be 64 bytes or more. @return packets moved.
+ */
+typedef uint16_t (*dynvhost_vq_dequeue_t)(
+	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n);
+/** Move up to @p n packets to the guest. @return packets consumed (freed), sent or dropped. */
+typedef uint16_t (*dynvhost_vq_enqueue_t)(
+	struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n);
+
+/** What control wants a ring to be; all of it has been said by the front-end. */
+struct dynvhost_vq_setup {
+	const struct dynvhost_mem_view *view;
+	uint64_t desc_gpa;
+	uint64_t avail_gpa;
+	uint64_t used_gpa;
+	uint64_t features; /**< negotiated virtio features */
+	uint32_t size;     /**< descriptors */
+	int call_fd;       /**< non-blocking eventfd, or -1: never notify; stays the caller's */
+	bool enabled;
+};
+
+/** The three pinned areas of a ring. */
+struct dynvhost_vq_pins {
+	struct dynvhost_mem_pin desc;
+	struct dynvhost_mem_pin avail;
+	struct dynvhost_mem_pin used;
+};
+
+/** Split ring state. */
+struct dynvhost_vq_split {
+	const struct vring_desc *desc;
+	const struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t last_avail;     /**< next available ring entry to take */
+	uint16_t last_used;      /**< next used ring entry to fill; published between bursts */
+	uint16_t signalled_used; /**< used index at the last notification decision */
+	bool signalled_valid;    /**< false: notify next time, whatever the event index says */
+};
+
+struct dynvhost_vq {
+	/* Read by every burst. Written by control while the queue is outside; the two burst pointers
+	 * also by the polling thread when it stops the queue.
+	 */
+	dynvhost_vq_dequeue_t dequeue; /**< never NULL: a stopped queue moves nothing */
+	dynvhost_vq_enqueue_t enqueue;
+	const struct dynvhost_mem_view *view;
+	uint16_t size;
+	uint16_t port_id; /**< written into received mbufs */
+	uint8_t hdr_len;  /**< of struct virtio_net_hdr_v1, by features */
+	bool mergeable;
+	bool event_idx;
+	bool indirect;
+	int call_fd;
+
+	/* Written by the polling thread, or by control while it is outside. */
+	struct dynvhost_vq_split split __rte_cache_aligned;
+	struct dynvhost_mem_cursor cursor;
+	uint64_t stall_since; /**< TSC when the next chain first could not be opened; 0: it could */
+	_Atomic bool calling; /**< inside the system call that notifies the guest */
+	_Atomic uint32_t fault; /**< enum dynvhost_vq_fault; not 0: stopped by itself */
+	struct dynvhost_vq_stats stats;
+	struct dynvhost_chain *chain; /**< scratch: the packet in work (chain.h) */
+
+	/* Control alone. */
+	struct dynvhost_vq_pins *pins; /**< NULL: not started */
+	uint64_t features;
+	uint16_t index; /**< ring number of the device: 2k guest receives, 2k + 1 guest transmits */
+	bool enabled;
+} __rte_cache_aligned;
+
+/** Make a stopped virtqueue. Control. @return 0 or -ENOMEM. */
+int dynvhost_vq_init(struct dynvhost_vq *vq, uint16_t index, int numa_node);
+
+/** Free what dynvhost_vq_init() took. The virtqueue must be stopped. Control. */
+void dynvhost_vq_fini(struct dynvhost_vq *vq);
+
+/** The bytes of virtio-net header before each packet, by negotiated features (virtio 1.2 §5.1.6). */
+uint8_t dynvhost_vq_hdr_len(uint64_t features);
+
+/**
+ * Start a stopped virtqueue. Pins the ring's pages, takes over the position that the used ring
+ * shows, and tells the driver that no kicks are needed. The queue must be outside. Control.
+ *
+ * @return 0; -EINVAL (size or alignment, virtio 1.2 §2.7), -EFAULT (an area does not lie wholly in
+ *         one region), or the error of opening its pages. On failure the queue stays stopped.
+ */
+int dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup);
+
+/**
+ * Stop a virtqueue: after this it does not touch guest memory and notifies nobody. The queue must
+ * be outside. Control.
+ * @return the next available index to be taken (what GET_VRING_BASE reports).
+ */
+uint16_t dynvhost_vq_stop(struct dynvhost_vq *vq);
+
+/** Whether the virtqueue has been started (it may be disabled or faulty all the same). Control. */
+static inline bool
+dynvhost_vq_is_started(const struct dynvhost_vq *vq)
+{
+	return vq->pins != NULL;
+}
+
+/**
+ * Move a started virtqueue to another view of guest memory at the same ring position. The queue
+ * must be outside. Control.
+ *
+ * @param setup  as at start, with the new view.
+ * @return 0, or as dynvhost_vq_start(): then the queue still runs on the old view.
+ */
+int dynvhost_vq_move(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup);
+
+/** Give a started virtqueue another call fd (-1: none). The queue must be outside. Control. */
+void dynvhost_vq_set_call(struct dynvhost_vq *vq, int call_fd);
+
+/**
+ * If the polling thread is inside a notification, make the call eventfd writable again: the peer
+ * shares the fd's flags and counter and could block us with them. Control, queue inside or outside.
+ * @return whether the thread was inside a notification.
+ */
+bool dynvhost_vq_unblock_call(struct dynvhost_vq *vq);
+
+/** Enable or disable a started virtqueue: a disabled one drains what the guest sends. Outside. Control. */
+void dynvhost_vq_set_enabled(struct dynvhost_vq *vq, bool enabled);
+
+/** Words for a fault, for logs. Any thread. */
+const char *dynvhost_vq_fault_text(enum dynvhost_vq_fault fault);
+
+/** Entries the guest has made available and the queue has not taken. Inside the gate. */
+uint16_t dynvhost_vq_pending(const struct dynvhost_vq *vq);
+
+/**
+ * Stop a virtqueue that the guest has broken: it moves nothing until the next start. What the
+ * running burst has taken so far can still be published. Polling thread.
+ */
+void dynvhost_vq_mark_broken(struct dynvhost_vq *vq, enum dynvhost_vq_fault fault);
+
+/**
+ * The next chain's memory could not be opened now: whether this has gone on for more than
+ * DYNVHOST_VQ_STALL_MS, so that the chain is to be given back empty. Polling thread.
+ */
+bool dynvhost_vq_is_stalled(struct dynvhost_vq *vq);
+
+/** Notify the guest, if there is a call fd. Polling thread; does not block. */
+void dynvhost_vq_call(struct dynvhost_vq *vq);
+
+/** Add to a counter that one thread writes and others read. */
+static inline void
+dynvhost_vq_count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+#endif /* DYNVHOST_VIRTQUEUE_H */
