@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * One port's end of the control plane: its sockets, its session, and what it may log.
+ *
+ * Security model: the peers of the sockets are not trusted. Everything here is bounded per port:
+ * one connection, one half message with a deadline, a fixed buffer of replies, a fixed number of
+ * requests per round, and a budget of log lines. A port that waits waits alone.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <rte_common.h>
+
+#include "../dynvhost_log.h"
+#include "backend.h"
+
+/** Requests of one port served before the next port's turn. */
+#define BACKEND_REQUESTS_PER_ROUND 32
+/** How soon a port that waits for a gate is looked at again: at first, and in the long run. */
+#define BACKEND_PARKED_US      50
+#define BACKEND_PARKED_SLOW_US 1000
+/** How often connected ports are looked after. */
+#define BACKEND_TICK_US 100000
+/** Lines about connections and links: so many at once, then one per interval. */
+#define BACKEND_LOG_BURST       20
+#define BACKEND_LOG_INTERVAL_US 5000000
+
+static const char *
+backend_name(const struct dynvhost_backend *backend)
+{
+	return backend->session.config.name;
+}
+
+/** Whether one more line about this back-end's life may be logged. */
+static bool
+backend_may_log(struct dynvhost_backend *backend, uint64_t now_us)
+{
+	uint64_t earned = (now_us - backend->log_refill_us) / BACKEND_LOG_INTERVAL_US;
+
+	if (earned > 0) {
+		backend->log_tokens = RTE_MIN(
+			backend->log_tokens + earned, (uint64_t)BACKEND_LOG_BURST);
+		backend->log_refill_us = now_us;
+	}
+	if (backend->log_tokens == 0) {
+		backend->log_left_out++;
+		return false;
+	}
+	backend->log_tokens--;
+	if (backend->log_left_out != 0)
+		DYNVHOST_LOG(proto, INFO, backend_name(backend),
+			"%" PRIu64 " lines about this connection were left out",
+			backend->log_left_out);
+	backend->log_left_out = 0;
+	return true;
+}
+
+static void
+backend_watch(struct dynvhost_backend *backend, int op, int fd, uint32_t events,
+	struct control_source *source)
+{
+	struct epoll_event event = {.events = events, .data.ptr = source};
+
+	epoll_ctl(backend->epoll_fd, op, fd, &event);
+}
+
+/** Listen for a front-end only while there is none: a peer can wait in the backlog meanwhile. */
+static void
+backend_arm_listen(struct dynvhost_backend *backend, bool armed)
+{
+	if (backend->listen_armed == armed)
+		return;
+	backend->listen_armed = armed;
+	backend_watch(backend, EPOLL_CTL_MOD, backend->listen_fd, armed ? EPOLLIN : 0,
+		&backend->listen_source);
+}
+
+/** Watch the connection for what the session and the socket wait for. */
+static void
+backend_watch_conn(struct dynvhost_backend *backend)
+{
+	uint32_t events = 0;
+
+	if (backend->conn.fd < 0)
+		return;
+	if (!dynvhost_session_is_parked(&backend->session))
+		events |= EPOLLIN;
+	if (dynvhost_conn_wants_write(&backend->conn))
+		events |= EPOLLOUT;
+	if (events == backend->conn_events)
+		return;
+	backend->conn_events = events;
+	backend_watch(backend, EPOLL_CTL_MOD, backend->conn.fd, events, &backend->conn_source);
+}
+
+/** End the connection, if there is one; the session may still wait for a gate afterwards. */
+static void
+backend_disconnect(struct dynvhost_backend *backend, uint64_t now_us, const char *why)
+{
+	if (backend->conn.fd < 0)
+		return;
+	if (backend_may_log(backend, now_us))
+		DYNVHOST_LOG(proto, INFO, backend_name(backend), "front-end disconnected: %s", why);
+	dynvhost_conn_close(&backend->conn);
+	/* A listener stays disarmed until nothing of the old session is left. */
+	backend_arm_listen(backend, false);
+	if (dynvhost_session_close(&backend->session, now_us) == DYNVHOST_SESSION_DONE)
+		backend_arm_listen(backend, true);
+}
+
+void
+backend_listen(struct dynvhost_backend *backend, int epoll_fd)
+{
+	backend->epoll_fd = epoll_fd;
+	backend->listen_armed = true;
+	backend_watch(backend, EPOLL_CTL_ADD, backend->listen_fd, EPOLLIN, &backend->listen_source);
+}
+
+void
+backend_listen_event(struct dynvhost_backend *backend, uint64_t now_us)
+{
+	int fd;
+
+	if (!backend->listen_armed || backend->dying)
+		return;
+	fd = dynvhost_socket_accept(backend->listen_fd);
+	if (fd == -EAGAIN)
+		return;
+	if (fd < 0) {
+		/* The front-end still waits: without a pause this would be tried without end. */
+		backend_arm_listen(backend, false);
+		backend->listen_retry_us = now_us + BACKEND_TICK_US;
+		if (backend_may_log(backend, now_us))
+			DYNVHOST_LOG(proto, WARNING, backend_name(backend),
+				"cannot accept a front-end: %s; check the limit of open files",
+				strerror(-fd));
+		return;
+	}
+	if (backend->conn.fd >= 0) {
+		close(fd);
+		if (backend_may_log(backend, now_us))
+			DYNVHOST_LOG(proto, NOTICE, backend_name(backend),
+				"a second front-end was turned away: one is connected already");
+		return;
+	}
+	dynvhost_conn_init(&backend->conn, fd);
+	dynvhost_session_open(&backend->session);
+	backend->conn_events = EPOLLIN;
+	backend_watch(backend, EPOLL_CTL_ADD, fd, EPOLLIN, &backend->conn_source);
+	if (backend_may_log(backend, now_us))
+		DYNVHOST_LOG(proto, INFO, backend_name(backend), "front-end connected");
+}
+
+/** Do what a fed session asks for. @return whether more requests may be read. */
+static bool
+backend_after_request(struct dynvhost_backend *backend, enum dynvhost_session_result result,
+	const struct dynvhost_msg *reply, bool has_reply, uint64_t now_us)
+{
+	int rc;
+
+	if (result == DYNVHOST_SESSION_CLOSE) {
+		backend_disconnect(backend, now_us, "it broke the protocol");
+		return false;
+	}
+	if (has_reply) {
+		rc = dynvhost_conn_send(&backend->conn, reply);
+		if (rc < 0) {
+			backend_disconnect(backend, now_us,
+				rc == -ENOBUFS ? "it does not read its replies" : strerror(-rc));
+			return false;
+		}
+	}
+	return result == DYNVHOST_SESSION_DONE;
+}
+
+static void
+backend_receive(struct dynvhost_backend *backend, uint64_t now_us)
+{
+	enum dynvhost_session_result result;
+	struct dynvhost_msg msg, reply;
+	bool has_reply;
+	int rc;
+
+	for (int i = 0; i < BACKEND_REQUESTS_PER_ROUND; i++) {
+		rc = dynvhost_conn_recv(&backend->conn, now_us / 1000, &msg);
+		if (rc == 0)
+			return;
+		if (rc < 0) {
+			backend_disconnect(backend, now_us,
+				rc == -ECONNRESET ? "it closed the socket"
+				: rc == -EMFILE   ? "fds were lost: too many sent, or too few "
+						    "allowed (raise the limit of open files)"
+						  : strerror(-rc));
+			return;
+		}
+		result = dynvhost_session_handle(
+			&backend->session, &msg, now_us, &reply, &has_reply);
+		if (!backend_after_request(backend, result, &reply, has_reply, now_us))
+			return;
+	}
+}
+
+void
+backend_conn_event(struct dynvhost_backend *backend, uint32_t events, uint64_t now_us)
+{
+	int rc;
+
+	if (backend->conn.fd < 0)
+		return;
+	if (events & EPOLLOUT) {
+		rc = dynvhost_conn_flush(&backend->conn);
+		if (rc < 0) {
+			backend_disconnect(backend, now_us, strerror(-rc));
+			return;
+		}
+	}
+	if (dynvhost_session_is_parked(&backend->session)) {
+		if (events & (EPOLLHUP | EPOLLERR))
+			backend_disconnect(backend, now_us, "it closed the socket");
+		return;
+	}
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		backend_receive(backend, now_us);
+}
+
+/** Let a parked session go on if its queues have come out. */
+static void
+backend_resume(struct dynvhost_backend *backend, uint64_t now_us)
+{
+	enum dynvhost_session_result result;
+	struct dynvhost_msg reply;
+	bool has_reply;
+
+	if (!dynvhost_session_is_parked(&backend->session))
+		return;
+	result = dynvhost_session_resume(&backend->session, now_us, &reply, &has_reply);
+	if (backend->conn.fd >= 0)
+		backend_after_request(backend, result, &reply, has_reply, now_us);
+	else if (!dynvhost_session_is_parked(&backend->session))
+		backend_arm_listen(backend, true);
+}
+
+/** Finish a dying back-end once nothing of its connection is left; no event can point to it then. */
+static void
+backend_end(struct dynvhost_backend *backend)
+{
+	if (backend->dead || dynvhost_session_is_parked(&backend->session))
+		return;
+	epoll_ctl(backend->epoll_fd, EPOLL_CTL_DEL, backend->listen_fd, NULL);
+	backend->dead = true;
+}
+
+void
+backend_look_after(struct dynvhost_backend *backend, uint64_t now_us)
+{
+	backend_resume(backend, now_us);
+	if (backend->conn.fd >= 0 && now_us / 1000 >= backend->conn.deadline_ms)
+		backend_disconnect(backend, now_us, "it sent half a message and stalled");
+	if (backend->dying) {
+		backend_disconnect(backend, now_us, "the port is being removed");
+		backend_end(backend);
+		return;
+	}
+	if (backend->listen_retry_us != 0 && now_us >= backend->listen_retry_us) {
+		backend->listen_retry_us = 0;
+		backend_arm_listen(backend,
+			backend->conn.fd >= 0 || !dynvhost_session_is_parked(&backend->session));
+	}
+	dynvhost_session_tick(&backend->session);
+	backend_watch_conn(backend);
+}
+
+uint64_t
+backend_next_look(const struct dynvhost_backend *backend, uint64_t now_us)
+{
+	uint64_t wait = UINT64_MAX;
+
+	if (dynvhost_session_is_parked(&backend->session))
+		return now_us - backend->session.held_since_us < BACKEND_TICK_US
+			       ? BACKEND_PARKED_US
+			       : BACKEND_PARKED_SLOW_US;
+	if (backend->conn.fd >= 0 || backend->listen_retry_us != 0)
+		wait = BACKEND_TICK_US;
+	return wait;
+}
+
+void
+backend_log_link(struct dynvhost_backend *backend, bool up, uint64_t now_us)
+{
+	struct dynvhost_session_info info;
+
+	if (!backend_may_log(backend, now_us))
+		return;
+	if (!up) {
+		DYNVHOST_LOG(proto, INFO, backend_name(backend), "link down");
+		return;
+	}
+	dynvhost_session_info(&backend->session, &info);
+	DYNVHOST_LOG(proto, INFO, backend_name(backend),
+		"link up: %u rings, features 0x%" PRIx64 ", guest memory %" PRIu64
+		" MiB in %u regions, opened on demand (%s)",
+		info.rings_started, info.features, info.guest_bytes >> 20, info.n_regions,
+		dynvhost_mem_engine_name(backend->session.config.mem));
+}
+
+struct dynvhost_backend *
+backend_alloc(const struct dynvhost_backend_config *config)
+{
+	struct dynvhost_backend *backend = calloc(1, sizeof(*backend));
+
+	if (backend == NULL)
+		return NULL;
+	backend->path = strdup(config->path);
+	if (backend->path == NULL || dynvhost_session_init(&backend->session, &config->session)) {
+		free(backend->path);
+		free(backend);
+		return NULL;
+	}
+	backend->ops = config->ops;
+	backend->opaque = config->opaque;
+	backend->conn.fd = -1;
+	backend->listen_source.kind = CONTROL_LISTEN;
+	backend->listen_source.backend = backend;
+	backend->conn_source.kind = CONTROL_CONN;
+	backend->conn_source.backend = backend;
+	backend->log_tokens = BACKEND_LOG_BURST;
+	return backend;
+}
+
+void
+backend_free(struct dynvhost_backend *backend)
+{
+	dynvhost_session_fini(&backend->session);
+	free(backend->path);
+	free(backend);
+}

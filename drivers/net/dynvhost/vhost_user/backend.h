@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_BACKEND_H
+#define DYNVHOST_BACKEND_H
+
+/**
+ * @file
+ * One port's end of the control plane, between the control thread (control.c) and the session. All
+ * calls come from the control thread under its lock, unless a comment says otherwise. Times are
+ * CLOCK_MONOTONIC in microseconds.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "control.h"
+#include "session.h"
+#include "socket.h"
+
+enum control_source_kind {
+	CONTROL_WAKE,
+	CONTROL_LISTEN,
+	CONTROL_CONN,
+};
+
+/** What an epoll event points to. */
+struct control_source {
+	enum control_source_kind kind;
+	struct dynvhost_backend *backend;
+};
+
+struct dynvhost_backend {
+	TAILQ_ENTRY(dynvhost_backend) next;
+	char *path;
+	const struct dynvhost_backend_ops *ops;
+	void *opaque;
+	int epoll_fd; /**< the control thread's */
+	int listen_fd;
+	bool listen_armed;
+	uint64_t listen_retry_us; /**< when accepting is tried again after an error; 0: no error */
+	uint32_t conn_events;     /**< what epoll watches the connection for */
+	struct control_source listen_source;
+	struct control_source conn_source;
+	struct dynvhost_conn conn;
+	struct dynvhost_session session;
+	bool dying; /**< to be destroyed */
+	bool dead;  /**< no event can point to it any more, nothing of its connection is left */
+	uint32_t log_tokens;
+	uint64_t log_refill_us;
+	uint64_t log_left_out;
+};
+
+/** Make a back-end that does not listen yet. Any thread. @return NULL: no memory. */
+struct dynvhost_backend *backend_alloc(const struct dynvhost_backend_config *config);
+
+/** Free a back-end that is dead or never listened. Any thread. */
+void backend_free(struct dynvhost_backend *backend);
+
+/** Begin to wait for front-ends on the listening socket. Any thread, under the lock. */
+void backend_listen(struct dynvhost_backend *backend, int epoll_fd);
+
+/** A front-end wants to connect. */
+void backend_listen_event(struct dynvhost_backend *backend, uint64_t now_us);
+
+/** Something happened on the connection. */
+void backend_conn_event(struct dynvhost_backend *backend, uint32_t events, uint64_t now_us);
+
+/** Gates, half messages, faults, and the end of a dying back-end; to be called every round. */
+void backend_look_after(struct dynvhost_backend *backend, uint64_t now_us);
+
+/** Microseconds until the back-end needs a look; UINT64_MAX: only when an event comes. */
+uint64_t backend_next_look(const struct dynvhost_backend *backend, uint64_t now_us);
+
+/** Log a change of the link. */
+void backend_log_link(struct dynvhost_backend *backend, bool up, uint64_t now_us);
+
+#endif /* DYNVHOST_BACKEND_H */

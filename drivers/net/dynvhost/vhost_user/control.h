@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_CONTROL_H
+#define DYNVHOST_CONTROL_H
+
+/**
+ * @file
+ * The control thread: one per process, for all ports. It owns every socket, timer and session, and
+ * never blocks on a peer or on an lcore.
+ *
+ * The thread starts with the first back-end and is joined with the last.
+ */
+
+#include <sys/types.h>
+
+#include "session.h"
+
+/** News that travel upwards, told by the control thread while it holds no lock. */
+struct dynvhost_backend_ops {
+	void (*link_changed)(void *opaque, bool up);
+	void (*ring_changed)(void *opaque, uint16_t ring, bool enabled);
+};
+
+/** One port's end of the control plane. */
+struct dynvhost_backend_config {
+	const char *path; /**< socket to listen on; copied */
+	mode_t mode;      /**< rights of the socket file */
+	gid_t group;      /**< its group, (gid_t)-1: as created */
+	struct dynvhost_session_config session;
+	const struct dynvhost_backend_ops *ops;
+	void *opaque;
+};
+
+struct dynvhost_backend;
+
+/**
+ * Listen on the path and serve front-ends from now on, one at a time.
+ * @return 0, or -errno as dynvhost_socket_listen(), -ENOMEM. Any thread but the control thread.
+ */
+int dynvhost_backend_create(
+	const struct dynvhost_backend_config *config, struct dynvhost_backend **backend);
+
+/**
+ * Close the connection and the socket, remove its file, and free the back-end. When this returns no
+ * queue touches guest memory and no callback runs. No lcore may poll the port's queues. Any thread;
+ * from a callback of the same back-end too.
+ */
+void dynvhost_backend_destroy(struct dynvhost_backend *backend);
+
+/** Describe the back-end's session. Any thread. */
+void dynvhost_backend_info(struct dynvhost_backend *backend, struct dynvhost_session_info *info);
+
+#endif /* DYNVHOST_CONTROL_H */

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_SESSION_H
+#define DYNVHOST_SESSION_H
+
+/**
+ * @file
+ * The back-end state machine: what one front-end has asked for, and what of it is live.
+ *
+ * Every request is judged whole, then committed whole. Judging happens while traffic runs; what the
+ * datapath uses is committed while all queues of the port are held outside their bursts. A queue
+ * that is inside at that moment makes the request *parked*: the session keeps it and the control
+ * thread looks again, so that no port waits for another port's lcore.
+ *
+ * All calls come from the control thread, under its lock, unless a comment says otherwise.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dynvhost_mem.h"
+#include "gate.h"
+#include "message.h"
+#include "virtqueue.h"
+
+/** What GET_QUEUE_NUM answers; front-ends compare it with pairs or rings, this suits both. */
+#define DYNVHOST_MAX_QUEUE_PAIRS 128
+/** Ring numbers that a front-end may name. */
+#define DYNVHOST_MAX_RINGS 256
+
+/** What a port is made of, fixed at probe. */
+struct dynvhost_session_config {
+	const char *name;           /**< for log lines */
+	uint64_t features;          /**< virtio features offered */
+	uint64_t protocol_features; /**< protocol features offered */
+	uint16_t n_rings;           /**< two per queue pair */
+	struct dynvhost_vq *vq;     /**< n_rings of them, stopped */
+	uint16_t n_gates;
+	struct dynvhost_gate **gate; /**< gates of all ethdev queues that may run a ring */
+	struct dynvhost_mem *mem;    /**< the port's guest memory, without regions */
+};
+
+/** One ring as the front-end asked for it. */
+struct session_ring {
+	uint64_t desc_uva;
+	uint64_t avail_uva;
+	uint64_t used_uva;
+	uint32_t size; /**< 0: not said */
+	uint16_t base; /**< next available index, as said or as last stopped */
+	int kick_fd;   /**< -1: none */
+	int call_fd;   /**< -1: none */
+	int err_fd;    /**< -1: none */
+	bool has_addr;
+	bool kicked; /**< SET_VRING_KICK has come, with or without fd: start when possible */
+	bool enabled;
+	bool fault_told;       /**< the fault of the virtqueue was logged and signalled */
+	bool reported_enabled; /**< as last told upwards */
+};
+
+/** What has changed and must be told to the application once no lock is held. */
+struct dynvhost_session_news {
+	bool link_changed;
+	bool link_up;
+	uint16_t n_rings;
+	struct {
+		uint16_t ring;
+		bool enabled;
+	} ring[DYNVHOST_MAX_RINGS];
+};
+
+/** Where a session stands, for people. */
+struct dynvhost_session_info {
+	uint64_t features;
+	uint64_t protocol_features;
+	uint64_t guest_bytes;
+	uint32_t n_regions;
+	uint16_t rings_started;
+	uint16_t rings_enabled;
+	bool connected;
+	bool link_up;
+	char waiting_for[80]; /**< why the link is down; empty when it is up */
+	char refused[160];    /**< what was refused lastingly in this connection; empty: nothing */
+};
+
+struct dynvhost_session {
+	struct dynvhost_session_config config;
+	struct session_ring ring[DYNVHOST_MAX_RINGS];
+
+	/* Said by the front-end. */
+	bool connected;
+	bool features_set;
+	bool features_refused; /**< the last SET_FEATURES failed: FEATURES_OK must not show */
+	uint64_t features;
+	uint64_t protocol_features;
+	uint8_t status;
+	struct dynvhost_mem_view *view; /**< guest memory in force; NULL: none */
+
+	/* The request being carried out. */
+	struct dynvhost_msg msg;
+	struct dynvhost_mem_view *next_view; /**< built, not yet in force */
+	struct dynvhost_mem_view *old_view;  /**< replaced, not yet released */
+	bool held;                           /**< the gates are held */
+	bool closing;                        /**< the end of the connection waits for the gates */
+	bool stuck_told;
+	uint64_t held_since_us;
+	struct dynvhost_gate_snapshot *snapshot; /**< one per gate, taken when the hold began */
+
+	bool link_up;
+	uint64_t complaints;  /**< requests whose refusal was already logged in this connection */
+	uint32_t faults_told; /**< ring faults reported in this connection */
+	char refused[160];    /**< see struct dynvhost_session_info */
+	char why[160];        /**< words for the refusal of the request at hand */
+	struct dynvhost_session_news news;
+};
+
+/** Outcome of feeding a session. */
+enum dynvhost_session_result {
+	DYNVHOST_SESSION_DONE = 0, /**< finished; `reply` may hold an answer to send */
+	DYNVHOST_SESSION_PARKED,   /**< waits for a gate: call dynvhost_session_resume() soon */
+	DYNVHOST_SESSION_CLOSE,    /**< the connection must be closed */
+};
+
+/** Make a session without a front-end. @return 0 or -ENOMEM. */
+int dynvhost_session_init(
+	struct dynvhost_session *session, const struct dynvhost_session_config *config);
+
+/** Free a session; it must have no front-end any more. */
+void dynvhost_session_fini(struct dynvhost_session *session);
+
+/** A front-end has connected. */
+void dynvhost_session_open(struct dynvhost_session *session);
+
+/**
+ * Carry out one request.
+ *
+ * @param msg    a whole message; its fds belong to the session from here on.
+ * @param reply  receives the answer if @p has_reply is set.
+ */
+enum dynvhost_session_result
+dynvhost_session_handle(struct dynvhost_session *session, const struct dynvhost_msg *msg,
+	uint64_t now_us, struct dynvhost_msg *reply, bool *has_reply);
+
+/** Look again whether a parked request (or a parked end) can go on. Results as above. */
+enum dynvhost_session_result dynvhost_session_resume(struct dynvhost_session *session,
+	uint64_t now_us, struct dynvhost_msg *reply, bool *has_reply);
+
+/**
+ * The front-end is gone: stop every ring, close all guest memory and fds.
+ * @return DONE: nothing of the connection is left; PARKED: waits for a gate, resume it.
+ */
+enum dynvhost_session_result
+dynvhost_session_close(struct dynvhost_session *session, uint64_t now_us);
+
+/** Whether the session waits for a gate. */
+static inline bool
+dynvhost_session_is_parked(const struct dynvhost_session *session)
+{
+	return session->held;
+}
+
+/** Notice what queues did by themselves (faults). To be called now and then. */
+void dynvhost_session_tick(struct dynvhost_session *session);
+
+/** Take what must be told to the application. @return whether there is anything. */
+bool
+dynvhost_session_take_news(struct dynvhost_session *session, struct dynvhost_session_news *news);
+
+/** Describe the session. */
+void
+dynvhost_session_info(const struct dynvhost_session *session, struct dynvhost_session_info *info);
+
+#endif /* DYNVHOST_SESSION_H */

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * Features, status and identity of a session.
+ *
+ * Security model: as session.c. A front-end may only acknowledge what was offered, and may not
+ * change under a running ring what the ring's burst functions were chosen for.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include <linux/virtio_config.h>
+
+#include "session_priv.h"
+
+/** Device status is one byte in the virtio transport that the front-end speaks. */
+#define FEATURES_STATUS_MAX 0xff
+
+static bool
+features_has_protocol(const struct dynvhost_session *session)
+{
+	return session->features & (UINT64_C(1) << VU_F_PROTOCOL_FEATURES);
+}
+
+static void
+apply_get_features(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session_reply_u64(reply, msg, session->config.features);
+}
+
+static int
+check_set_features(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	uint64_t features = msg->payload.u64;
+
+	if (features & ~session->config.features)
+		return session_refuse(session, -EINVAL, "features 0x%" PRIx64 " were not offered",
+			features & ~session->config.features);
+	if (session_is_running(session) && features != session->features)
+		return session_refuse(session, -EBUSY,
+			"features cannot change while a ring runs; stop the rings first");
+	return 0;
+}
+
+static void
+apply_set_features(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session->features = msg->payload.u64;
+	session->features_set = true;
+	session->features_refused = false;
+	/* Without protocol features rings are enabled from the start (vhost-user.rst, "Ring states"). */
+	if (!features_has_protocol(session)) {
+		for (uint16_t i = 0; i < session->config.n_rings; i++)
+			session->ring[i].enabled = true;
+	}
+	session_start_rings(session);
+}
+
+static void
+apply_set_owner(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	/* A marker of the session's begin; repeats are harmless. */
+}
+
+static void
+apply_reset_owner(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	/* Deprecated; the specification recommends to ignore it. */
+}
+
+static void
+apply_get_protocol_features(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session_reply_u64(reply, msg, session->config.protocol_features);
+}
+
+static int
+check_set_protocol_features(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	uint64_t unknown = msg->payload.u64 & ~session->config.protocol_features;
+
+	if (unknown != 0)
+		return session_refuse(session, -EINVAL,
+			"protocol features 0x%" PRIx64 " were not offered", unknown);
+	return 0;
+}
+
+static void
+apply_set_protocol_features(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session->protocol_features = msg->payload.u64;
+}
+
+static void
+apply_get_queue_num(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session_reply_u64(reply, msg, DYNVHOST_MAX_QUEUE_PAIRS);
+}
+
+static int
+check_set_status(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	if (msg->payload.u64 > FEATURES_STATUS_MAX)
+		return session_refuse(session, -EINVAL, "status 0x%" PRIx64 " is more than a byte",
+			msg->payload.u64);
+	return 0;
+}
+
+static void
+apply_set_status(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session->status = (uint8_t)msg->payload.u64;
+	/* The front-end learns of refused features by reading the status back. */
+	if (session->features_refused)
+		session->status &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
+}
+
+static void
+apply_get_status(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session_reply_u64(reply, msg, session->status);
+}
+
+const struct session_handler session_feature_handlers[VU_REQUEST_MAX] = {
+	[VU_GET_FEATURES] = {.apply = apply_get_features},
+	[VU_SET_FEATURES] = {check_set_features, apply_set_features, .hold = true},
+	[VU_SET_OWNER] = {.apply = apply_set_owner},
+	[VU_RESET_OWNER] = {.apply = apply_reset_owner},
+	[VU_GET_PROTOCOL_FEATURES] = {.apply = apply_get_protocol_features},
+	[VU_SET_PROTOCOL_FEATURES] = {check_set_protocol_features, apply_set_protocol_features},
+	[VU_GET_QUEUE_NUM] = {.apply = apply_get_queue_num},
+	[VU_SET_STATUS] = {check_set_status, apply_set_status},
+	[VU_GET_STATUS] = {.apply = apply_get_status},
+};

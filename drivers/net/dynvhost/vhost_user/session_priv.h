@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_SESSION_PRIV_H
+#define DYNVHOST_SESSION_PRIV_H
+
+/**
+ * @file
+ * What the session's files share. A request has a row in one of the handler tables: `check` judges
+ * it and prepares what can be prepared while traffic runs, `apply` commits it.
+ */
+
+#include "session.h"
+
+/** Result of a check: the port has no queue for this ring; the request has no effect, all else goes on. */
+#define SESSION_NO_QUEUE 1
+
+struct session_handler {
+	/**
+	 * Judge the request; must change nothing that is in force.
+	 * @return 0, -errno with session->why filled in, or SESSION_NO_QUEUE.
+	 */
+	int (*check)(struct dynvhost_session *session, struct dynvhost_msg *msg);
+	/** Commit the request; for requests with a reply of their own, fill it in. Cannot fail. */
+	void (*apply)(struct dynvhost_session *session, struct dynvhost_msg *msg,
+		struct dynvhost_msg *reply);
+	/** The datapath uses what this request changes: apply while all queues are outside. */
+	bool hold;
+};
+
+/** Handlers by request; rows without `apply` are requests this back-end does not serve. */
+extern const struct session_handler session_feature_handlers[VU_REQUEST_MAX];
+extern const struct session_handler session_memory_handlers[VU_REQUEST_MAX];
+extern const struct session_handler session_ring_handlers[VU_REQUEST_MAX];
+
+/** Say why the request at hand is refused. @return @p error, for the caller to return. */
+int session_refuse(struct dynvhost_session *session, int error, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/** Make @p reply the answer to @p msg with one u64. */
+void session_reply_u64(struct dynvhost_msg *reply, const struct dynvhost_msg *msg, uint64_t value);
+
+/** Start every ring that has all it needs. Queues outside. */
+void session_start_rings(struct dynvhost_session *session);
+
+/** Stop one ring and remember its position. Queues outside. */
+void session_stop_ring(struct dynvhost_session *session, uint16_t ring);
+
+/** Take every started ring to the view now in force, or stop it where it does not fit. Queues outside. */
+void session_move_rings(struct dynvhost_session *session);
+
+/** Forget what the front-end said of a ring and close its fds. The ring is stopped. */
+void session_reset_ring(struct dynvhost_session *session, uint16_t ring);
+
+/** Notice faults of a ring: log and signal them once. */
+void session_tell_fault(struct dynvhost_session *session, uint16_t ring);
+
+/** Work out link and ring states anew and note what changed. */
+void session_update_link(struct dynvhost_session *session);
+
+/** Whether any ring is started. */
+bool session_is_running(const struct dynvhost_session *session);
+
+#endif /* DYNVHOST_SESSION_PRIV_H */

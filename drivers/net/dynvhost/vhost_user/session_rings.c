@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * The rings of a session. What the front-end asks for is kept per ring, in any order; a ring starts
+ * as soon as it has all it needs, and stops at GET_VRING_BASE or when its memory goes.
+ *
+ * Security model: as session.c. Ring numbers are judged once, here, before they index anything.
+ * Addresses are only stored; what they point to is judged when the ring starts. fds that the
+ * datapath writes to must be eventfds: a write to anything else could block or raise a signal.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../dynvhost_log.h"
+#include "notify.h"
+#include "session_priv.h"
+
+#define RINGS_MAX_SIZE 32768
+
+/** A ring number of a message that carries struct vu_vring_state or struct vu_vring_addr. */
+static int
+rings_check_index(struct dynvhost_session *session, uint32_t index)
+{
+	if (index >= DYNVHOST_MAX_RINGS)
+		return session_refuse(session, -EINVAL, "ring %u is beyond the %u there can be",
+			index, DYNVHOST_MAX_RINGS);
+	if (index >= session->config.n_rings) {
+		session_refuse(session, 0,
+			"front-end uses %u or more queue pairs, port has queues=%u: ring %u is "
+			"left "
+			"unused; give the port or the guest as many queues as the other has",
+			index / 2 + 1, session->config.n_rings / 2, index);
+		return SESSION_NO_QUEUE;
+	}
+	return 0;
+}
+
+static bool
+rings_fd_is_eventfd(int fd)
+{
+	static const char kind[] = "anon_inode:[eventfd]";
+	char link[64], target[64];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, target, sizeof(target));
+	return n == (ssize_t)sizeof(kind) - 1 && memcmp(target, kind, sizeof(kind) - 1) == 0;
+}
+
+/** Judge a kick, call or err message; its fd may be missing by agreement. */
+static int
+rings_check_fd(struct dynvhost_session *session, const struct dynvhost_msg *msg)
+{
+	if (msg->n_fds != 0 && !rings_fd_is_eventfd(msg->fd[0]))
+		return session_refuse(session, -EINVAL, "the fd is not an eventfd");
+	return 0;
+}
+
+static void
+rings_replace_fd(int *slot, int fd)
+{
+	if (*slot >= 0)
+		close(*slot);
+	*slot = fd;
+}
+
+/** Translate what the front-end asked for into what a virtqueue needs. @return 0 or -EFAULT. */
+static int
+rings_fill_setup(
+	const struct dynvhost_session *session, uint16_t index, struct dynvhost_vq_setup *setup)
+{
+	const struct session_ring *ring = &session->ring[index];
+	const struct dynvhost_mem_view *view = session->view;
+
+	setup->view = view;
+	setup->features = session->features;
+	setup->size = ring->size;
+	setup->call_fd = ring->call_fd;
+	setup->enabled = ring->enabled;
+	/* First bytes only: how long each area is, the ring format knows (dynvhost_vq_start). */
+	if (dynvhost_mem_uva_to_gpa(view, ring->desc_uva, 1, &setup->desc_gpa) < 0 ||
+		dynvhost_mem_uva_to_gpa(view, ring->avail_uva, 1, &setup->avail_gpa) < 0 ||
+		dynvhost_mem_uva_to_gpa(view, ring->used_uva, 1, &setup->used_gpa) < 0)
+		return -EFAULT;
+	return 0;
+}
+
+static bool
+rings_can_start(const struct dynvhost_session *session, uint16_t index)
+{
+	const struct session_ring *ring = &session->ring[index];
+
+	return session->features_set && session->view != NULL && ring->kicked && ring->has_addr &&
+	       ring->size != 0 && !dynvhost_vq_is_started(&session->config.vq[index]);
+}
+
+/** One line per connection for rings that have everything and still cannot start. */
+static void
+rings_log_no_start(struct dynvhost_session *session, uint16_t index, int rc)
+{
+	const struct session_ring *ring = &session->ring[index];
+	const uint64_t bit = UINT64_C(1) << 63;
+
+	static_assert(VU_REQUEST_MAX < 63, "bit 63 is free for rings that do not start");
+	if (session->complaints & bit)
+		return;
+	session->complaints |= bit;
+	DYNVHOST_LOG(proto, WARNING, session->config.name,
+		"ring %u does not start: %s; size %u, desc 0x%" PRIx64 ", avail 0x%" PRIx64
+		", used 0x%" PRIx64 " in the front-end",
+		index,
+		rc == -EINVAL   ? "bad size or alignment"
+		: rc == -EFAULT ? "not in guest memory"
+				: strerror(-rc),
+		ring->size, ring->desc_uva, ring->avail_uva, ring->used_uva);
+}
+
+static void
+rings_start(struct dynvhost_session *session, uint16_t index)
+{
+	struct session_ring *ring = &session->ring[index];
+	struct dynvhost_vq *vq = &session->config.vq[index];
+	struct dynvhost_vq_setup setup;
+	int rc;
+
+	rc = rings_fill_setup(session, index, &setup);
+	if (rc == 0)
+		rc = dynvhost_vq_start(vq, &setup);
+	if (rc < 0) {
+		rings_log_no_start(session, index, rc);
+		return;
+	}
+	ring->fault_told = false;
+	DYNVHOST_LOG(proto, DEBUG, session->config.name, "ring %u started, %u descriptors%s", index,
+		ring->size, ring->enabled ? "" : ", not enabled yet");
+}
+
+void
+session_start_rings(struct dynvhost_session *session)
+{
+	for (uint16_t i = 0; i < session->config.n_rings; i++) {
+		if (rings_can_start(session, i))
+			rings_start(session, i);
+	}
+}
+
+void
+session_stop_ring(struct dynvhost_session *session, uint16_t index)
+{
+	struct dynvhost_vq *vq = &session->config.vq[index];
+
+	if (!dynvhost_vq_is_started(vq))
+		return;
+	session->ring[index].base = dynvhost_vq_stop(vq);
+	DYNVHOST_LOG(proto, DEBUG, session->config.name, "ring %u stopped at %u", index,
+		session->ring[index].base);
+}
+
+void
+session_move_rings(struct dynvhost_session *session)
+{
+	struct dynvhost_vq_setup setup;
+
+	for (uint16_t i = 0; i < session->config.n_rings; i++) {
+		struct dynvhost_vq *vq = &session->config.vq[i];
+
+		if (!dynvhost_vq_is_started(vq))
+			continue;
+		/* A ring whose memory has gone halts; good memory or addresses start it again. */
+		if (rings_fill_setup(session, i, &setup) < 0 || dynvhost_vq_move(vq, &setup) < 0)
+			session_stop_ring(session, i);
+	}
+}
+
+void
+session_reset_ring(struct dynvhost_session *session, uint16_t index)
+{
+	struct session_ring *ring = &session->ring[index];
+
+	rings_replace_fd(&ring->kick_fd, -1);
+	rings_replace_fd(&ring->call_fd, -1);
+	rings_replace_fd(&ring->err_fd, -1);
+	ring->kicked = false;
+	/* The next driver may lay its rings out anew: old addresses must not start a ring. */
+	ring->has_addr = false;
+	ring->fault_told = false;
+}
+
+void
+session_tell_fault(struct dynvhost_session *session, uint16_t index)
+{
+	struct session_ring *ring = &session->ring[index];
+	struct dynvhost_vq *vq = &session->config.vq[index];
+	enum dynvhost_vq_fault fault;
+
+	fault = atomic_load_explicit(&vq->fault, memory_order_acquire);
+	if (fault == DYNVHOST_VQ_OK || ring->fault_told || !dynvhost_vq_is_started(vq))
+		return;
+	ring->fault_told = true;
+	dynvhost_notify(ring->err_fd);
+	if (session->faults_told++ == 0)
+		DYNVHOST_LOG(data, WARNING, session->config.name,
+			"ring %u stopped: %s; other rings go on, a reset of the guest's device "
+			"revives it",
+			index, dynvhost_vq_fault_text(fault));
+}
+
+static int
+check_set_vring_num(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	const struct vu_vring_state *state = &msg->payload.state;
+	int rc;
+
+	rc = rings_check_index(session, state->index);
+	if (rc != 0)
+		return rc;
+	if (state->num == 0 || state->num > RINGS_MAX_SIZE || (state->num & (state->num - 1)) != 0)
+		return session_refuse(session, -EINVAL,
+			"ring size %u is not a power of two up to %u", state->num, RINGS_MAX_SIZE);
+	if (dynvhost_vq_is_started(&session->config.vq[state->index]) &&
+		state->num != session->ring[state->index].size)
+		return session_refuse(session, -EBUSY, "ring %u is running", state->index);
+	return 0;
+}
+
+static void
+apply_set_vring_num(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session->ring[msg->payload.state.index].size = msg->payload.state.num;
+	session_start_rings(session);
+}
+
+static int
+check_set_vring_addr(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	const struct vu_vring_addr *addr = &msg->payload.addr;
+	int rc;
+
+	rc = rings_check_index(session, addr->index);
+	if (rc != 0)
+		return rc;
+	if (addr->flags & ~VU_VRING_ADDR_LOG)
+		return session_refuse(session, -EINVAL, "unknown address flags 0x%x", addr->flags);
+	return 0;
+}
+
+static void
+apply_set_vring_addr(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	const struct vu_vring_addr *addr = &msg->payload.addr;
+	struct session_ring *ring = &session->ring[addr->index];
+
+	ring->desc_uva = addr->desc_uva;
+	ring->avail_uva = addr->avail_uva;
+	ring->used_uva = addr->used_uva;
+	ring->has_addr = true;
+	session_move_rings(session);
+	session_start_rings(session);
+}
+
+static int
+check_set_vring_base(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	const struct vu_vring_state *state = &msg->payload.state;
+	int rc;
+
+	rc = rings_check_index(session, state->index);
+	if (rc != 0)
+		return rc;
+	if (state->num > UINT16_MAX)
+		return session_refuse(
+			session, -EINVAL, "ring base %u is more than 16 bits", state->num);
+	if (dynvhost_vq_is_started(&session->config.vq[state->index]))
+		return session_refuse(session, -EBUSY, "ring %u is running", state->index);
+	return 0;
+}
+
+static void
+apply_set_vring_base(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session->ring[msg->payload.state.index].base = (uint16_t)msg->payload.state.num;
+}
+
+static int
+check_get_vring_base(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	if (msg->payload.state.index >= DYNVHOST_MAX_RINGS)
+		return session_refuse(session, -EINVAL, "ring %u is beyond the %u there can be",
+			msg->payload.state.index, DYNVHOST_MAX_RINGS);
+	return 0;
+}
+
+/** Stop the ring; what it had used is published, nothing touches its memory any more. */
+static void
+apply_get_vring_base(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	uint16_t index = (uint16_t)msg->payload.state.index;
+
+	if (index < session->config.n_rings) {
+		session_stop_ring(session, index);
+		session_reset_ring(session, index);
+	}
+	dynvhost_msg_init_reply(reply, msg, sizeof(reply->payload.state));
+	reply->payload.state.index = index;
+	reply->payload.state.num = session->ring[index].base;
+}
+
+static int
+check_set_vring_kick(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	int rc = rings_check_fd(session, msg);
+
+	if (rc != 0)
+		return rc;
+	return rings_check_index(session, msg->payload.u64 & VU_VRING_INDEX_MASK);
+}
+
+/** The front-end may never kick again after a reconnect, so this message itself starts the ring. */
+static void
+apply_set_vring_kick(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	struct session_ring *ring = &session->ring[msg->payload.u64 & VU_VRING_INDEX_MASK];
+
+	rings_replace_fd(&ring->kick_fd, dynvhost_msg_take_fd(msg, 0));
+	ring->kicked = true;
+	session_start_rings(session);
+}
+
+/** A front-end names its spare rings' fds too: they are judged, and closed when no queue is there. */
+static int
+check_set_vring_fd(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	return rings_check_fd(session, msg);
+}
+
+static void
+apply_set_vring_call(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	uint16_t index = msg->payload.u64 & VU_VRING_INDEX_MASK;
+	int fd = dynvhost_msg_take_fd(msg, 0);
+
+	if (index >= session->config.n_rings) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	/* The flag is shared with the front-end, which may clear it: see dynvhost_vq_unblock_call(). */
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+	if (dynvhost_vq_is_started(&session->config.vq[index])) {
+		dynvhost_vq_set_call(&session->config.vq[index], fd);
+		/* Notifications sent to the old fd may have been dropped by the front-end. */
+		dynvhost_notify(fd);
+	}
+	rings_replace_fd(&session->ring[index].call_fd, fd);
+}
+
+static void
+apply_set_vring_err(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	uint16_t index = msg->payload.u64 & VU_VRING_INDEX_MASK;
+	int fd = dynvhost_msg_take_fd(msg, 0);
+
+	if (index >= session->config.n_rings) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	rings_replace_fd(&session->ring[index].err_fd, fd);
+}
+
+static int
+check_set_vring_enable(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	const struct vu_vring_state *state = &msg->payload.state;
+	int rc;
+
+	if (state->num > 1)
+		return session_refuse(
+			session, -EINVAL, "a ring is enabled with 1 or 0, not %u", state->num);
+	rc = rings_check_index(session, state->index);
+	/* Front-ends disable every ring the guest does not use, with or without a queue here. */
+	return rc == SESSION_NO_QUEUE && state->num == 0 ? 0 : rc;
+}
+
+static void
+apply_set_vring_enable(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	uint16_t index = (uint16_t)msg->payload.state.index;
+
+	session->ring[index].enabled = msg->payload.state.num != 0;
+	if (index < session->config.n_rings && dynvhost_vq_is_started(&session->config.vq[index]))
+		dynvhost_vq_set_enabled(&session->config.vq[index], session->ring[index].enabled);
+}
+
+const struct session_handler session_ring_handlers[VU_REQUEST_MAX] = {
+	[VU_SET_VRING_NUM] = {check_set_vring_num, apply_set_vring_num, .hold = true},
+	[VU_SET_VRING_ADDR] = {check_set_vring_addr, apply_set_vring_addr, .hold = true},
+	[VU_SET_VRING_BASE] = {check_set_vring_base, apply_set_vring_base},
+	[VU_GET_VRING_BASE] = {check_get_vring_base, apply_get_vring_base, .hold = true},
+	[VU_SET_VRING_KICK] = {check_set_vring_kick, apply_set_vring_kick, .hold = true},
+	[VU_SET_VRING_CALL] = {check_set_vring_fd, apply_set_vring_call, .hold = true},
+	[VU_SET_VRING_ERR] = {check_set_vring_fd, apply_set_vring_err},
+	[VU_SET_VRING_ENABLE] = {check_set_vring_enable, apply_set_vring_enable, .hold = true},
+};

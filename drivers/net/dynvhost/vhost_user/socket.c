@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * Security model: the peer of a connection may send anything, at any pace, and may stop reading. So
+ * a header is judged before a byte of its payload is read, no read goes past the message being
+ * received, fds are taken only with the header and never more than a message may carry, and what
+ * waits to be sent is bounded. No call blocks, hence none can be interrupted by a signal. A message
+ * that fails leaves neither bytes nor fds behind.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "socket.h"
+
+/** Connections that may wait to be accepted: a port serves one, the others are soon turned away. */
+#define SOCKET_BACKLOG 8
+
+static int
+socket_address(struct sockaddr_un *addr, const char *path)
+{
+	size_t len = strlen(path);
+
+	/* An empty path would mean a random name in the abstract name space. */
+	if (len == 0)
+		return -EINVAL;
+	if (len >= sizeof(addr->sun_path))
+		return -ENAMETOOLONG;
+	memset(addr, 0, sizeof(*addr));
+	addr->sun_family = AF_UNIX;
+	memcpy(addr->sun_path, path, len);
+	return 0;
+}
+
+static int
+socket_open(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/** Make room where bind() found a file. -EADDRINUSE: it may be more than a dead listener's. */
+static int
+socket_remove_stale(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	int fd, err;
+
+	if (lstat(addr->sun_path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EADDRINUSE;
+	fd = socket_open();
+	if (fd < 0)
+		return fd;
+	err = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 ? 0 : errno;
+	close(fd);
+	if (err != ECONNREFUSED && err != ENOENT)
+		return -EADDRINUSE;
+	return unlink(addr->sun_path) == 0 || errno == ENOENT ? 0 : -errno;
+}
+
+/** Create the socket file, with no right for anybody but the owner so far. */
+static int
+socket_bind(int fd, const struct sockaddr_un *addr, mode_t mode)
+{
+	const struct sockaddr *name = (const struct sockaddr *)addr;
+	int ret;
+
+	/* On Linux bind() takes the file's mode from the socket: no need to touch the umask. */
+	if (fchmod(fd, mode & S_IRWXU) < 0)
+		return -errno;
+	if (bind(fd, name, sizeof(*addr)) == 0)
+		return 0;
+	if (errno != EADDRINUSE)
+		return -errno;
+	ret = socket_remove_stale(addr);
+	if (ret < 0)
+		return ret;
+	return bind(fd, name, sizeof(*addr)) == 0 ? 0 : -errno;
+}
+
+/** Give the socket file its group, then its mode, and only then let anyone connect. */
+static int
+socket_publish(int fd, const char *path, mode_t mode, gid_t group)
+{
+	if (group != (gid_t)-1 && lchown(path, (uid_t)-1, group) < 0)
+		return -errno;
+	if (fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	return listen(fd, SOCKET_BACKLOG) == 0 ? 0 : -errno;
+}
+
+int
+dynvhost_socket_listen(const char *path, mode_t mode, gid_t group)
+{
+	struct sockaddr_un addr;
+	struct stat st;
+	int fd, ret;
+
+	ret = socket_address(&addr, path);
+	if (ret < 0)
+		return ret;
+	fd = socket_open();
+	if (fd < 0)
+		return fd;
+	ret = socket_bind(fd, &addr, mode);
+	if (ret < 0)
+		goto close_fd;
+	ret = socket_publish(fd, path, mode, group);
+	if (ret < 0)
+		goto remove_file;
+	return fd;
+
+remove_file:
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+		unlink(path);
+close_fd:
+	close(fd);
+	return ret;
+}
+
+int
+dynvhost_socket_accept(int listen_fd)
+{
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int
+dynvhost_socket_connect(const char *path)
+{
+	struct sockaddr_un addr;
+	int fd, ret;
+
+	ret = socket_address(&addr, path);
+	if (ret < 0)
+		return ret;
+	fd = socket_open();
+	if (fd < 0)
+		return fd;
+	/* A local stream connects at once or not at all: there is no EINPROGRESS. */
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+/** Start on the next message, whose unsent bytes read as zero. The fds have been seen to. */
+static void
+conn_expect_message(struct dynvhost_conn *conn)
+{
+	uint32_t i;
+
+	memset(&conn->in, 0, sizeof(conn->in));
+	for (i = 0; i < VU_MAX_FDS; i++)
+		conn->in.fd[i] = -1;
+	conn->in_bytes = 0;
+	conn->deadline_ms = UINT64_MAX;
+}
+
+void
+dynvhost_conn_init(struct dynvhost_conn *conn, int fd)
+{
+	conn->fd = fd;
+	conn->out_bytes = 0;
+	conn_expect_message(conn);
+}
+
+void
+dynvhost_conn_close(struct dynvhost_conn *conn)
+{
+	dynvhost_msg_close_fds(&conn->in);
+	if (conn->fd >= 0)
+		close(conn->fd);
+	dynvhost_conn_init(conn, -1);
+}
+
+/** Append received fds to the message; hdr's control buffer was no larger than the room left. */
+static void
+conn_keep_fds(struct dynvhost_msg *in, struct msghdr *hdr)
+{
+	struct cmsghdr *cmsg;
+	size_t bytes;
+
+	for (cmsg = CMSG_FIRSTHDR(hdr); cmsg != NULL; cmsg = CMSG_NXTHDR(hdr, cmsg)) {
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		bytes = cmsg->cmsg_len - CMSG_LEN(0);
+		memcpy(&in->fd[in->n_fds], CMSG_DATA(cmsg), bytes);
+		in->n_fds += bytes / sizeof(int);
+	}
+}
+
+/** Read of the header what is there, with fds. @return bytes, 0 at the end, -errno. */
+static ssize_t
+conn_read_header(struct dynvhost_conn *conn)
+{
+	struct dynvhost_msg *in = &conn->in;
+	union {
+		struct cmsghdr align;
+		uint8_t space[CMSG_SPACE(VU_MAX_FDS * sizeof(int))];
+	} control;
+	struct iovec iov = {
+		.iov_base = (uint8_t *)&in->header + conn->in_bytes,
+		.iov_len = sizeof(in->header) - conn->in_bytes,
+	};
+	struct msghdr hdr = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		/* CMSG_LEN, as the padding of CMSG_SPACE would let in one fd too many. */
+		.msg_controllen = CMSG_LEN((VU_MAX_FDS - in->n_fds) * sizeof(int)),
+	};
+	ssize_t n = recvmsg(conn->fd, &hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n < 0)
+		return -errno;
+	conn_keep_fds(in, &hdr);
+	/* The kernel has dropped fds: more than fit, or more than our fd table takes. */
+	return (hdr.msg_flags & MSG_CTRUNC) != 0 ? -EMFILE : n;
+}
+
+/** Read of the payload what is there; the kernel drops fds. @return bytes, 0 at the end, -errno. */
+static ssize_t
+conn_read_payload(struct dynvhost_conn *conn)
+{
+	uint32_t done = conn->in_bytes - sizeof(conn->in.header);
+	uint8_t *payload = (uint8_t *)&conn->in.payload;
+	ssize_t n = recv(conn->fd, payload + done, conn->in.header.size - done, MSG_DONTWAIT);
+
+	return n < 0 ? -errno : n;
+}
+
+/** Read once. @return 1: go on; -EAGAIN: nothing there; else as dynvhost_conn_recv(). */
+static int
+conn_read(struct dynvhost_conn *conn, uint64_t now_ms)
+{
+	const struct vu_header *header = &conn->in.header;
+	ssize_t n;
+
+	if (conn->in_bytes < sizeof(*header))
+		n = conn_read_header(conn);
+	else
+		n = conn_read_payload(conn);
+	if (n < 0)
+		return n;
+	if (n == 0)
+		return -ECONNRESET;
+
+	if (conn->in_bytes == 0)
+		conn->deadline_ms = now_ms + DYNVHOST_CONN_DEADLINE_MS;
+	conn->in_bytes += n;
+	if (conn->in_bytes == sizeof(*header) && dynvhost_msg_check_header(header) < 0)
+		return -EPROTO;
+	return 1;
+}
+
+int
+dynvhost_conn_recv(struct dynvhost_conn *conn, uint64_t now_ms, struct dynvhost_msg *msg)
+{
+	const struct vu_header *header = &conn->in.header;
+	int ret;
+
+	do {
+		ret = conn_read(conn, now_ms);
+		if (ret == -EAGAIN)
+			return 0;
+		if (ret < 0) {
+			dynvhost_msg_close_fds(&conn->in);
+			conn_expect_message(conn);
+			return ret;
+		}
+	} while (conn->in_bytes < sizeof(*header) ||
+		 conn->in_bytes - sizeof(*header) < header->size);
+
+	*msg = conn->in;
+	conn_expect_message(conn);
+	return 1;
+}
+
+int
+dynvhost_conn_send(struct dynvhost_conn *conn, const struct dynvhost_msg *msg)
+{
+	uint32_t head = sizeof(msg->header);
+	uint32_t size = msg->header.size;
+	int ret;
+
+	if (size > sizeof(msg->payload) || msg->n_fds != 0)
+		return -EINVAL;
+	if (head + size > sizeof(conn->out) - conn->out_bytes) {
+		ret = dynvhost_conn_flush(conn);
+		if (ret < 0)
+			return ret;
+		if (head + size > sizeof(conn->out) - conn->out_bytes)
+			return -ENOBUFS;
+	}
+	memcpy(conn->out + conn->out_bytes, &msg->header, head);
+	memcpy(conn->out + conn->out_bytes + head, &msg->payload, size);
+	conn->out_bytes += head + size;
+	return dynvhost_conn_flush(conn);
+}
+
+int
+dynvhost_conn_flush(struct dynvhost_conn *conn)
+{
+	uint32_t sent = 0;
+	ssize_t n;
+	int ret = 0;
+
+	while (sent < conn->out_bytes) {
+		n = send(conn->fd, conn->out + sent, conn->out_bytes - sent,
+			MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0) {
+			ret = errno == EAGAIN ? 0 : -errno;
+			break;
+		}
+		sent += n;
+	}
+	memmove(conn->out, conn->out + sent, conn->out_bytes - sent);
+	conn->out_bytes -= sent;
+	return ret;
+}
