@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_COMPAT_H
+#define DYNVHOST_COMPAT_H
+
+/**
+ * @file
+ * All differences between the DPDK versions this driver builds with.
+ */
+
+#include <pthread.h>
+
+#include <rte_lcore.h>
+#include <rte_telemetry.h>
+#include <rte_version.h>
+
+#if RTE_VERSION < RTE_VERSION_NUM(22, 11, 0, 0)
+#error "DPDK 22.11 or newer is needed"
+#endif
+
+/** Create a thread that stays off the lcores. @return 0 or a negative errno value. */
+static inline int
+dynvhost_control_thread_create(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
+{
+	return rte_ctrl_thread_create(thread, name, NULL, run, arg);
+}
+
+/** Add an unsigned number to a telemetry dictionary. */
+static inline int
+dynvhost_tel_add_uint(struct rte_tel_data *data, const char *name, uint64_t value)
+{
+	return rte_tel_data_add_dict_u64(data, name, value);
+}
+
+#endif /* DYNVHOST_COMPAT_H */

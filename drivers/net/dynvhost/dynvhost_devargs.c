@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#include <ctype.h>
+#include <errno.h>
+#include <grp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_common.h>
+#include <rte_kvargs.h>
+
+#include "dynvhost_devargs.h"
+#include "dynvhost_log.h"
+#include "session.h"
+
+/** Reads one value into @p field. @return 0 or -EINVAL. */
+typedef int (*devargs_read_t)(const char *value, void *field);
+
+struct devargs_option {
+	const char *key;
+	devargs_read_t read;
+	size_t offset;       /**< of the field in struct dynvhost_devargs */
+	const char *allowed; /**< for the message */
+};
+
+/** A whole string as an unsigned number up to @p max; no sign, no white space, no tail. */
+static int
+devargs_read_number(const char *value, int base, uint64_t max, uint64_t *number)
+{
+	char *end;
+
+	if (!isalnum((unsigned char)value[0]))
+		return -EINVAL;
+	errno = 0;
+	*number = strtoull(value, &end, base);
+	return errno != 0 || *end != '\0' || *number > max ? -EINVAL : 0;
+}
+
+static int
+devargs_read_path(const char *value, void *field)
+{
+	size_t length = strlen(value);
+
+	if (length == 0 || length >= sizeof(((struct dynvhost_devargs *)NULL)->iface))
+		return -EINVAL;
+	memcpy(field, value, length + 1);
+	return 0;
+}
+
+static int
+devargs_read_queues(const char *value, void *field)
+{
+	uint64_t number;
+
+	if (devargs_read_number(value, 10, DYNVHOST_MAX_QUEUE_PAIRS, &number) < 0 || number == 0)
+		return -EINVAL;
+	*(uint16_t *)field = (uint16_t)number;
+	return 0;
+}
+
+static int
+devargs_read_bool(const char *value, void *field)
+{
+	if (strcmp(value, "0") != 0 && strcmp(value, "1") != 0)
+		return -EINVAL;
+	*(bool *)field = value[0] == '1';
+	return 0;
+}
+
+static int
+devargs_read_file_mode(const char *value, void *field)
+{
+	uint64_t number;
+
+	if (devargs_read_number(value, 8, 0777, &number) < 0)
+		return -EINVAL;
+	*(mode_t *)field = (mode_t)number;
+	return 0;
+}
+
+static int
+devargs_read_group(const char *value, void *field)
+{
+	const struct group *group = getgrnam(value);
+
+	if (group == NULL)
+		return -EINVAL;
+	*(gid_t *)field = group->gr_gid;
+	return 0;
+}
+
+static int
+devargs_read_map_mode(const char *value, void *field)
+{
+	static const struct {
+		const char *name;
+		enum dynvhost_mem_mode mode;
+	} modes[] = {
+		{"auto", DYNVHOST_MEM_MODE_AUTO},
+		{"uffd", DYNVHOST_MEM_MODE_UFFD},
+		{"mmap", DYNVHOST_MEM_MODE_MMAP},
+		{"eager", DYNVHOST_MEM_MODE_EAGER},
+	};
+
+	for (size_t i = 0; i < RTE_DIM(modes); i++) {
+		if (strcmp(value, modes[i].name) == 0) {
+			*(enum dynvhost_mem_mode *)field = modes[i].mode;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/** "auto", or a power of two between 4K and 1G with K, M or G. */
+static int
+devargs_read_granule(const char *value, void *field)
+{
+	static const char units[] = "KMG";
+	char digits[8];
+	const char *unit;
+	size_t length = strlen(value);
+	uint64_t number;
+
+	if (strcmp(value, "auto") == 0) {
+		*(uint64_t *)field = 0;
+		return 0;
+	}
+	if (length < 2 || length > sizeof(digits))
+		return -EINVAL;
+	unit = strchr(units, toupper((unsigned char)value[length - 1]));
+	memcpy(digits, value, length - 1);
+	digits[length - 1] = '\0';
+	if (unit == NULL || devargs_read_number(digits, 10, 1 << 20, &number) < 0)
+		return -EINVAL;
+	number <<= 10 * (unit - units + 1);
+	if (!rte_is_power_of_2(number) || number < (1u << 12) || number > (1u << 30))
+		return -EINVAL;
+	*(uint64_t *)field = number;
+	return 0;
+}
+
+#define DEVARGS_FIELD(field) offsetof(struct dynvhost_devargs, field)
+
+static const struct devargs_option devargs_options[] = {
+	{DYNVHOST_ARG_IFACE, devargs_read_path, DEVARGS_FIELD(iface),
+		"a socket path of 1 to 107 characters"},
+	{DYNVHOST_ARG_QUEUES, devargs_read_queues, DEVARGS_FIELD(queues), "1 to 128 queue pairs"},
+	{DYNVHOST_ARG_SOCK_MODE, devargs_read_file_mode, DEVARGS_FIELD(sock_mode),
+		"octal file rights from 0 to 0777"},
+	{DYNVHOST_ARG_SOCK_GROUP, devargs_read_group, DEVARGS_FIELD(sock_group),
+		"the name of a group"},
+	{DYNVHOST_ARG_MRG_RXBUF, devargs_read_bool, DEVARGS_FIELD(mrg_rxbuf), "0 or 1"},
+	{DYNVHOST_ARG_EVENT_IDX, devargs_read_bool, DEVARGS_FIELD(event_idx), "0 or 1"},
+	{DYNVHOST_ARG_INDIRECT, devargs_read_bool, DEVARGS_FIELD(indirect), "0 or 1"},
+	{DYNVHOST_ARG_MAP_MODE, devargs_read_map_mode, DEVARGS_FIELD(map_mode),
+		"auto, uffd, mmap or eager"},
+	{DYNVHOST_ARG_MAP_GRANULE, devargs_read_granule, DEVARGS_FIELD(map_granule),
+		"auto or a power of two from 4K to 1G"},
+	{DYNVHOST_ARG_MAP_REQUIRE_SEAL, devargs_read_bool, DEVARGS_FIELD(map_require_seal),
+		"0 or 1"},
+	{DYNVHOST_ARG_MAP_DUMP, devargs_read_bool, DEVARGS_FIELD(map_dump), "0 or 1"},
+};
+
+static const struct devargs_option *
+devargs_find(const char *key)
+{
+	for (size_t i = 0; i < RTE_DIM(devargs_options); i++) {
+		if (strcmp(devargs_options[i].key, key) == 0)
+			return &devargs_options[i];
+	}
+	return NULL;
+}
+
+static int
+devargs_read_pair(const char *name, const struct rte_kvargs *kvargs,
+	const struct rte_kvargs_pair *pair, struct dynvhost_devargs *args)
+{
+	const struct devargs_option *option = devargs_find(pair->key);
+	const char *value = pair->value == NULL ? "" : pair->value;
+
+	if (option == NULL) {
+		DYNVHOST_LOG(driver, ERR, name, "unknown argument \"%s\"; known are: %s", pair->key,
+			DYNVHOST_PARAM_STRING);
+		return -EINVAL;
+	}
+	if (rte_kvargs_count(kvargs, pair->key) > 1) {
+		DYNVHOST_LOG(
+			driver, ERR, name, "argument \"%s\" is given more than once", pair->key);
+		return -EINVAL;
+	}
+	if (option->read(value, (char *)args + option->offset) < 0) {
+		DYNVHOST_LOG(driver, ERR, name, "%s=%s is refused: it takes %s", pair->key, value,
+			option->allowed);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int
+dynvhost_devargs_parse(const char *name, const char *params, struct dynvhost_devargs *args)
+{
+	struct rte_kvargs *kvargs;
+	int rc = 0;
+
+	*args = (struct dynvhost_devargs){
+		.queues = 1,
+		.sock_mode = 0600,
+		.sock_group = (gid_t)-1,
+		.mrg_rxbuf = true,
+		.event_idx = true,
+		.indirect = true,
+		.map_mode = DYNVHOST_MEM_MODE_AUTO,
+	};
+	kvargs = rte_kvargs_parse(params == NULL ? "" : params, NULL);
+	if (kvargs == NULL) {
+		DYNVHOST_LOG(driver, ERR, name, "arguments \"%s\" are no key=value list", params);
+		return -EINVAL;
+	}
+	for (unsigned int i = 0; i < kvargs->count && rc == 0; i++)
+		rc = devargs_read_pair(name, kvargs, &kvargs->pairs[i], args);
+	if (rc == 0 && args->iface[0] == '\0') {
+		DYNVHOST_LOG(driver, ERR, name,
+			"argument \"%s\" is missing: the path of the socket", DYNVHOST_ARG_IFACE);
+		rc = -EINVAL;
+	}
+	rte_kvargs_free(kvargs);
+	return rc;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_DEVARGS_H
+#define DYNVHOST_DEVARGS_H
+
+/**
+ * @file
+ * Device arguments of a port.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "dynvhost_mem.h"
+
+#define DYNVHOST_ARG_IFACE            "iface"
+#define DYNVHOST_ARG_QUEUES           "queues"
+#define DYNVHOST_ARG_SOCK_MODE        "sock-mode"
+#define DYNVHOST_ARG_SOCK_GROUP       "sock-group"
+#define DYNVHOST_ARG_MRG_RXBUF        "mrg-rxbuf"
+#define DYNVHOST_ARG_EVENT_IDX        "event-idx"
+#define DYNVHOST_ARG_INDIRECT         "indirect"
+#define DYNVHOST_ARG_MAP_MODE         "map-mode"
+#define DYNVHOST_ARG_MAP_GRANULE      "map-granule"
+#define DYNVHOST_ARG_MAP_REQUIRE_SEAL "map-require-seal"
+#define DYNVHOST_ARG_MAP_DUMP         "map-dump"
+
+/** For people: EAL's parameter string, shown by dpdk-pmdinfo.py. */
+#define DYNVHOST_PARAM_STRING                                                                    \
+	DYNVHOST_ARG_IFACE "=<path> " DYNVHOST_ARG_QUEUES "=<1-128> " DYNVHOST_ARG_SOCK_MODE     \
+			   "=<octal> " DYNVHOST_ARG_SOCK_GROUP "=<name> " DYNVHOST_ARG_MRG_RXBUF \
+			   "=<0|1> " DYNVHOST_ARG_EVENT_IDX "=<0|1> " DYNVHOST_ARG_INDIRECT      \
+			   "=<0|1> " DYNVHOST_ARG_MAP_MODE                                       \
+			   "=<auto|uffd|mmap|eager> " DYNVHOST_ARG_MAP_GRANULE                   \
+			   "=<auto|4K-1G> " DYNVHOST_ARG_MAP_REQUIRE_SEAL                        \
+			   "=<0|1> " DYNVHOST_ARG_MAP_DUMP "=<0|1>"
+
+/** What the arguments say, with defaults for what they leave out. */
+struct dynvhost_devargs {
+	char iface[108]; /**< as long as a socket address can hold */
+	uint16_t queues;
+	mode_t sock_mode;
+	gid_t sock_group; /**< (gid_t)-1: leave it */
+	bool mrg_rxbuf;
+	bool event_idx;
+	bool indirect;
+	enum dynvhost_mem_mode map_mode;
+	uint64_t map_granule; /**< bytes, 0: auto */
+	bool map_require_seal;
+	bool map_dump;
+};
+
+/**
+ * Read the arguments of device @p name. Strict: an unknown or repeated key, junk, or a value out of
+ * range is refused with one line that names key, value and what is allowed.
+ *
+ * @return 0 or -EINVAL.
+ */
+int dynvhost_devargs_parse(const char *name, const char *params, struct dynvhost_devargs *args);
+
+#endif /* DYNVHOST_DEVARGS_H */

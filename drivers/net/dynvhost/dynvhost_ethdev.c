@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * The composition root: probe puts guest memory, virtqueues and the control plane together into an
+ * ethdev port, remove takes them apart. Between the two, the application may stop, configure and
+ * start the port as it likes: connection, rings and open pages stay.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+
+#include <bus_vdev_driver.h>
+#include <ethdev_vdev.h>
+#include <rte_bus_vdev.h>
+#include <rte_ether.h>
+#include <rte_malloc.h>
+
+#include "dynvhost_compat.h"
+#include "dynvhost_ethdev.h"
+#include "dynvhost_log.h"
+
+/** Frame length beyond the MTU: Ethernet header and one VLAN tag. */
+#define ETHDEV_OVERHEAD (RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN)
+#define ETHDEV_MAX_MTU  65535
+static_assert(ETHDEV_MAX_MTU + ETHDEV_OVERHEAD <= DYNVHOST_VQ_MAX_FRAME, "every MTU can be moved");
+
+#define ETHDEV_BIT(n) (UINT64_C(1) << (n))
+
+static TAILQ_HEAD(, dynvhost_dev) ethdev_list = TAILQ_HEAD_INITIALIZER(ethdev_list);
+static pthread_mutex_t ethdev_list_lock = PTHREAD_MUTEX_INITIALIZER;
+
+int
+dynvhost_dev_visit(
+	uint16_t port_id, void (*visit)(struct dynvhost_dev *dev, void *opaque), void *opaque)
+{
+	struct dynvhost_dev *dev;
+
+	pthread_mutex_lock(&ethdev_list_lock);
+	TAILQ_FOREACH (dev, &ethdev_list, next) {
+		if (dev->eth_dev->data->port_id == port_id) {
+			visit(dev, opaque);
+			break;
+		}
+	}
+	pthread_mutex_unlock(&ethdev_list_lock);
+	return dev == NULL ? -ENODEV : 0;
+}
+
+void
+dynvhost_dev_foreach(void (*visit)(struct dynvhost_dev *dev, void *opaque), void *opaque)
+{
+	struct dynvhost_dev *dev;
+
+	pthread_mutex_lock(&ethdev_list_lock);
+	TAILQ_FOREACH (dev, &ethdev_list, next)
+		visit(dev, opaque);
+	pthread_mutex_unlock(&ethdev_list_lock);
+}
+
+/** Set the link as guest, application and port state together say. Any thread. */
+static void
+ethdev_set_link(struct dynvhost_dev *dev, bool tell)
+{
+	struct rte_eth_dev *eth_dev = dev->eth_dev;
+	bool up = eth_dev->data->dev_started && atomic_load(&dev->link_ready) &&
+		  atomic_load(&dev->link_admin);
+	struct rte_eth_link link = {
+		.link_speed = RTE_ETH_SPEED_NUM_10G,
+		.link_duplex = RTE_ETH_LINK_FULL_DUPLEX,
+		.link_autoneg = RTE_ETH_LINK_FIXED,
+		.link_status = up ? RTE_ETH_LINK_UP : RTE_ETH_LINK_DOWN,
+	};
+
+	if (rte_eth_linkstatus_set(eth_dev, &link) == 0 && tell)
+		rte_eth_dev_callback_process(eth_dev, RTE_ETH_EVENT_INTR_LSC, NULL);
+}
+
+/** News from the control thread, no lock held. */
+static void
+ethdev_link_changed(void *opaque, bool up)
+{
+	struct dynvhost_dev *dev = opaque;
+
+	atomic_store(&dev->link_ready, up);
+	ethdev_set_link(dev, true);
+}
+
+static void
+ethdev_ring_changed(void *opaque, uint16_t ring, bool enabled)
+{
+	struct dynvhost_dev *dev = opaque;
+
+	RTE_SET_USED(ring);
+	RTE_SET_USED(enabled);
+	if (dev->eth_dev->data->dev_started)
+		rte_eth_dev_callback_process(dev->eth_dev, RTE_ETH_EVENT_QUEUE_STATE, NULL);
+}
+
+static const struct dynvhost_backend_ops ethdev_backend_ops = {
+	.link_changed = ethdev_link_changed,
+	.ring_changed = ethdev_ring_changed,
+};
+
+static int
+ethdev_configure(struct rte_eth_dev *eth_dev)
+{
+	RTE_SET_USED(eth_dev);
+	return 0;
+}
+
+static void
+ethdev_set_queue_states(struct rte_eth_dev *eth_dev, uint8_t state)
+{
+	for (uint16_t q = 0; q < eth_dev->data->nb_rx_queues; q++)
+		eth_dev->data->rx_queue_state[q] = state;
+	for (uint16_t q = 0; q < eth_dev->data->nb_tx_queues; q++)
+		eth_dev->data->tx_queue_state[q] = state;
+}
+
+static int
+ethdev_start(struct rte_eth_dev *eth_dev)
+{
+	struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	ethdev_set_queue_states(eth_dev, RTE_ETH_QUEUE_STATE_STARTED);
+	/* ethdev says "started" only after this returns; the link may be up from now on. */
+	eth_dev->data->dev_started = 1;
+	ethdev_set_link(dev, false);
+	return 0;
+}
+
+static int
+ethdev_stop(struct rte_eth_dev *eth_dev)
+{
+	struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	eth_dev->data->dev_started = 0;
+	ethdev_set_queue_states(eth_dev, RTE_ETH_QUEUE_STATE_STOPPED);
+	ethdev_set_link(dev, false);
+	return 0;
+}
+
+static int
+ethdev_infos_get(struct rte_eth_dev *eth_dev, struct rte_eth_dev_info *info)
+{
+	const struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	info->max_mac_addrs = 1;
+	info->max_rx_queues = dev->n_pairs;
+	info->max_tx_queues = dev->n_pairs;
+	info->min_rx_bufsize = 0;
+	info->min_mtu = RTE_ETHER_MIN_MTU;
+	info->max_mtu = ETHDEV_MAX_MTU;
+	info->max_rx_pktlen = ETHDEV_MAX_MTU + ETHDEV_OVERHEAD;
+	info->tx_offload_capa = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	info->speed_capa = RTE_ETH_LINK_SPEED_10G;
+	return 0;
+}
+
+static int
+ethdev_rx_queue_setup(struct rte_eth_dev *eth_dev, uint16_t q, uint16_t n_desc, unsigned int socket,
+	const struct rte_eth_rxconf *conf, struct rte_mempool *pool)
+{
+	struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	RTE_SET_USED(socket);
+	RTE_SET_USED(conf);
+	dev->rxq[q].pool = pool;
+	dev->rxq[q].n_desc = n_desc;
+	eth_dev->data->rx_queues[q] = &dev->rxq[q];
+	return 0;
+}
+
+static int
+ethdev_tx_queue_setup(struct rte_eth_dev *eth_dev, uint16_t q, uint16_t n_desc, unsigned int socket,
+	const struct rte_eth_txconf *conf)
+{
+	struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	RTE_SET_USED(socket);
+	RTE_SET_USED(conf);
+	dev->txq[q].n_desc = n_desc;
+	eth_dev->data->tx_queues[q] = &dev->txq[q];
+	return 0;
+}
+
+static void
+ethdev_rxq_info_get(struct rte_eth_dev *eth_dev, uint16_t q, struct rte_eth_rxq_info *info)
+{
+	const struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	info->mp = dev->rxq[q].pool;
+	info->nb_desc = dev->rxq[q].n_desc;
+}
+
+static void
+ethdev_txq_info_get(struct rte_eth_dev *eth_dev, uint16_t q, struct rte_eth_txq_info *info)
+{
+	const struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	info->nb_desc = dev->txq[q].n_desc;
+}
+
+static int
+ethdev_link_update(struct rte_eth_dev *eth_dev, int wait_to_complete)
+{
+	/* The control thread keeps the link up to date. */
+	RTE_SET_USED(eth_dev);
+	RTE_SET_USED(wait_to_complete);
+	return 0;
+}
+
+static int
+ethdev_set_admin(struct rte_eth_dev *eth_dev, bool up)
+{
+	struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	atomic_store(&dev->link_admin, up);
+	ethdev_set_link(dev, false);
+	return 0;
+}
+
+static int
+ethdev_set_link_up(struct rte_eth_dev *eth_dev)
+{
+	return ethdev_set_admin(eth_dev, true);
+}
+
+static int
+ethdev_set_link_down(struct rte_eth_dev *eth_dev)
+{
+	return ethdev_set_admin(eth_dev, false);
+}
+
+/** A guest's port delivers every frame that the guest sends: these modes are always on. */
+static int
+ethdev_accept_mode(struct rte_eth_dev *eth_dev)
+{
+	RTE_SET_USED(eth_dev);
+	return 0;
+}
+
+static int
+ethdev_mac_addr_set(struct rte_eth_dev *eth_dev, struct rte_ether_addr *mac)
+{
+	/* Frames are not filtered by address, so there is nothing to program; ethdev keeps it. */
+	RTE_SET_USED(eth_dev);
+	RTE_SET_USED(mac);
+	return 0;
+}
+
+static int
+ethdev_mtu_set(struct rte_eth_dev *eth_dev, uint16_t mtu)
+{
+	/* Every frame that fits the guest's buffers is moved, whatever the MTU; ethdev keeps it. */
+	RTE_SET_USED(eth_dev);
+	RTE_SET_USED(mtu);
+	return 0;
+}
+
+/** Free what ethdev_build() has made, in reverse; parts that were not made are NULL. */
+static void
+ethdev_dismantle(struct dynvhost_dev *dev)
+{
+	if (dev->backend != NULL)
+		dynvhost_backend_destroy(dev->backend);
+	dynvhost_mem_destroy(dev->mem);
+	for (uint16_t ring = 0; dev->vq != NULL && ring < 2 * dev->n_pairs; ring++)
+		dynvhost_vq_fini(&dev->vq[ring]);
+	rte_free(dev->gate);
+	rte_free(dev->stats_base);
+	rte_free(dev->vq);
+	rte_free(dev->txq);
+	rte_free(dev->rxq);
+	dev->backend = NULL;
+	dev->mem = NULL;
+	dev->gate = NULL;
+	dev->stats_base = NULL;
+	dev->vq = NULL;
+	dev->txq = NULL;
+	dev->rxq = NULL;
+}
+
+static int
+ethdev_close(struct rte_eth_dev *eth_dev)
+{
+	struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	if (rte_eal_process_type() != RTE_PROC_PRIMARY)
+		return 0;
+	pthread_mutex_lock(&ethdev_list_lock);
+	TAILQ_REMOVE(&ethdev_list, dev, next);
+	pthread_mutex_unlock(&ethdev_list_lock);
+	ethdev_dismantle(dev);
+	/* The address is part of the private data, which ethdev frees by itself. */
+	eth_dev->data->mac_addrs = NULL;
+	DYNVHOST_LOG(driver, INFO, dev->name, "port closed, %s removed", dev->args.iface);
+	return 0;
+}
+
+static const struct eth_dev_ops ethdev_ops = {
+	.dev_configure = ethdev_configure,
+	.dev_start = ethdev_start,
+	.dev_stop = ethdev_stop,
+	.dev_close = ethdev_close,
+	.dev_infos_get = ethdev_infos_get,
+	.dev_set_link_up = ethdev_set_link_up,
+	.dev_set_link_down = ethdev_set_link_down,
+	.rx_queue_setup = ethdev_rx_queue_setup,
+	.tx_queue_setup = ethdev_tx_queue_setup,
+	.rxq_info_get = ethdev_rxq_info_get,
+	.txq_info_get = ethdev_txq_info_get,
+	.link_update = ethdev_link_update,
+	.promiscuous_enable = ethdev_accept_mode,
+	.promiscuous_disable = ethdev_accept_mode,
+	.allmulticast_enable = ethdev_accept_mode,
+	.allmulticast_disable = ethdev_accept_mode,
+	.mac_addr_set = ethdev_mac_addr_set,
+	.mtu_set = ethdev_mtu_set,
+	.stats_get = dynvhost_stats_get,
+	.stats_reset = dynvhost_stats_reset,
+	.xstats_get = dynvhost_xstats_get,
+	.xstats_get_names = dynvhost_xstats_get_names,
+	.xstats_reset = dynvhost_stats_reset,
+};
+
+static uint64_t
+ethdev_features(const struct dynvhost_devargs *args)
+{
+	uint64_t features = ETHDEV_BIT(VIRTIO_NET_F_CTRL_VQ) | ETHDEV_BIT(VIRTIO_NET_F_CTRL_RX) |
+			    ETHDEV_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | ETHDEV_BIT(VIRTIO_NET_F_MQ) |
+			    ETHDEV_BIT(VIRTIO_F_ANY_LAYOUT) | ETHDEV_BIT(VIRTIO_F_VERSION_1) |
+			    ETHDEV_BIT(VU_F_PROTOCOL_FEATURES);
+
+	if (args->mrg_rxbuf)
+		features |= ETHDEV_BIT(VIRTIO_NET_F_MRG_RXBUF);
+	if (args->event_idx)
+		features |= ETHDEV_BIT(VIRTIO_RING_F_EVENT_IDX);
+	if (args->indirect)
+		features |= ETHDEV_BIT(VIRTIO_RING_F_INDIRECT_DESC);
+	return features;
+}
+
+static int
+ethdev_build_queues(struct dynvhost_dev *dev, int socket)
+{
+	uint16_t n = dev->n_pairs;
+	int rc;
+
+	dev->rxq = rte_zmalloc_socket(NULL, n * sizeof(*dev->rxq), RTE_CACHE_LINE_SIZE, socket);
+	dev->txq = rte_zmalloc_socket(NULL, n * sizeof(*dev->txq), RTE_CACHE_LINE_SIZE, socket);
+	dev->vq = rte_zmalloc_socket(NULL, 2 * n * sizeof(*dev->vq), RTE_CACHE_LINE_SIZE, socket);
+	dev->stats_base = rte_zmalloc(NULL, 2 * n * sizeof(*dev->stats_base), 0);
+	dev->gate = rte_zmalloc(NULL, 2 * n * sizeof(struct dynvhost_gate *), 0);
+	if (dev->rxq == NULL || dev->txq == NULL || dev->vq == NULL || dev->stats_base == NULL ||
+		dev->gate == NULL)
+		return -ENOMEM;
+	for (uint16_t ring = 0; ring < 2 * n; ring++) {
+		rc = dynvhost_vq_init(&dev->vq[ring], ring, socket);
+		if (rc < 0)
+			return rc;
+		dev->vq[ring].port_id = dev->eth_dev->data->port_id;
+	}
+	for (uint16_t q = 0; q < n; q++) {
+		dev->rxq[q].vq = &dev->vq[DYNVHOST_RING_OF_RXQ(q)];
+		dev->txq[q].vq = &dev->vq[DYNVHOST_RING_OF_TXQ(q)];
+		dynvhost_gate_init(&dev->rxq[q].gate);
+		dynvhost_gate_init(&dev->txq[q].gate);
+		dev->gate[2 * q] = &dev->rxq[q].gate;
+		dev->gate[2 * q + 1] = &dev->txq[q].gate;
+	}
+	return 0;
+}
+
+static int
+ethdev_build_memory(struct dynvhost_dev *dev)
+{
+	const struct dynvhost_mem_config config = {
+		.name = dev->name,
+		.mode = dev->args.map_mode,
+		.granule = dev->args.map_granule,
+		.dump = dev->args.map_dump,
+		.require_seal = dev->args.map_require_seal,
+	};
+	int rc = dynvhost_mem_create(&config, &dev->mem);
+
+	if (rc == -ENOTSUP)
+		DYNVHOST_LOG(driver, ERR, dev->name,
+			"this " DYNVHOST_ARG_MAP_MODE
+			" is not available here; leave it out or take mmap");
+	return rc;
+}
+
+static int
+ethdev_build_backend(struct dynvhost_dev *dev)
+{
+	const struct dynvhost_backend_config config = {
+		.path = dev->args.iface,
+		.mode = dev->args.sock_mode,
+		.group = dev->args.sock_group,
+		.session =
+			{
+				.name = dev->name,
+				.features = ethdev_features(&dev->args),
+				.protocol_features = ETHDEV_BIT(VU_PF_MQ) |
+						     ETHDEV_BIT(VU_PF_REPLY_ACK) |
+						     ETHDEV_BIT(VU_PF_CONFIGURE_MEM_SLOTS) |
+						     ETHDEV_BIT(VU_PF_STATUS),
+				.n_rings = 2 * dev->n_pairs,
+				.vq = dev->vq,
+				.n_gates = 2 * dev->n_pairs,
+				.gate = dev->gate,
+				.mem = dev->mem,
+			},
+		.ops = &ethdev_backend_ops,
+		.opaque = dev,
+	};
+	int rc = dynvhost_backend_create(&config, &dev->backend);
+
+	if (rc < 0)
+		DYNVHOST_LOG(driver, ERR, dev->name, "cannot listen at %s: %s", dev->args.iface,
+			rc == -EADDRINUSE ? "another process listens there, or it is no socket"
+					  : strerror(-rc));
+	return rc;
+}
+
+/** Make everything a port consists of. @return 0 or -errno, and then nothing is left behind. */
+static int
+ethdev_build(struct dynvhost_dev *dev, int socket)
+{
+	int rc;
+
+	dynvhost_gate_setup();
+	rc = ethdev_build_queues(dev, socket);
+	if (rc == 0)
+		rc = ethdev_build_memory(dev);
+	if (rc == 0)
+		rc = ethdev_build_backend(dev);
+	if (rc < 0)
+		ethdev_dismantle(dev);
+	return rc;
+}
+
+/** Locally administered, with the driver's initials and the port number. */
+static void
+ethdev_fill_mac(struct rte_ether_addr *mac, uint16_t port_id)
+{
+	*mac = (struct rte_ether_addr){
+		.addr_bytes = {0x56, 0x44, 0x59, 0x4e, port_id >> 8, port_id & 0xff},
+	};
+}
+
+static int
+ethdev_create(struct rte_vdev_device *vdev, const struct dynvhost_devargs *args)
+{
+	struct rte_eth_dev *eth_dev;
+	struct dynvhost_dev *dev;
+	int socket = vdev->device.numa_node;
+	int rc;
+
+	eth_dev = rte_eth_vdev_allocate(vdev, sizeof(*dev));
+	if (eth_dev == NULL) {
+		DYNVHOST_LOG(driver, ERR, rte_vdev_device_name(vdev), "no ethdev port is free");
+		return -ENOMEM;
+	}
+	dev = eth_dev->data->dev_private;
+	snprintf(dev->name, sizeof(dev->name), "%s", rte_vdev_device_name(vdev));
+	dev->args = *args;
+	dev->n_pairs = args->queues;
+	dev->eth_dev = eth_dev;
+	atomic_init(&dev->link_ready, false);
+	atomic_init(&dev->link_admin, true);
+	ethdev_fill_mac(&dev->mac, eth_dev->data->port_id);
+	eth_dev->data->mac_addrs = &dev->mac;
+	eth_dev->data->dev_flags |= RTE_ETH_DEV_INTR_LSC | RTE_ETH_DEV_AUTOFILL_QUEUE_XSTATS;
+	eth_dev->data->promiscuous = 1;
+	eth_dev->data->all_multicast = 1;
+	eth_dev->dev_ops = &ethdev_ops;
+	eth_dev->rx_pkt_burst = dynvhost_rx_burst;
+	eth_dev->tx_pkt_burst = dynvhost_tx_burst;
+	eth_dev->rx_queue_count = dynvhost_rx_queue_count;
+	ethdev_set_link(dev, false);
+
+	rc = ethdev_build(dev, socket < 0 ? SOCKET_ID_ANY : socket);
+	if (rc < 0) {
+		eth_dev->data->mac_addrs = NULL;
+		rte_eth_dev_release_port(eth_dev);
+		return rc;
+	}
+	pthread_mutex_lock(&ethdev_list_lock);
+	TAILQ_INSERT_TAIL(&ethdev_list, dev, next);
+	pthread_mutex_unlock(&ethdev_list_lock);
+	rte_eth_dev_probing_finish(eth_dev);
+	DYNVHOST_LOG(driver, INFO, dev->name, "listening at %s, %u queue pairs, map-mode %s",
+		dev->args.iface, dev->n_pairs, dynvhost_mem_engine_name(dev->mem));
+	return 0;
+}
+
+/** A secondary process sees the port and its statistics, and moves no packets. */
+static int
+ethdev_attach_secondary(struct rte_vdev_device *vdev)
+{
+	struct rte_eth_dev *eth_dev = rte_eth_dev_attach_secondary(rte_vdev_device_name(vdev));
+
+	if (eth_dev == NULL) {
+		DYNVHOST_LOG(driver, ERR, rte_vdev_device_name(vdev),
+			"the primary process has no such port");
+		return -ENODEV;
+	}
+	eth_dev->device = &vdev->device;
+	eth_dev->dev_ops = &ethdev_ops;
+	eth_dev->rx_pkt_burst = dynvhost_no_burst;
+	eth_dev->tx_pkt_burst = dynvhost_no_burst;
+	rte_eth_dev_probing_finish(eth_dev);
+	return 0;
+}
+
+/** Driver structures change inside a DPDK ABI version: only the release built against will do. */
+static bool
+ethdev_runs_under_its_dpdk(const char *name)
+{
+	if (rte_version_year() == RTE_VER_YEAR && rte_version_month() == RTE_VER_MONTH)
+		return true;
+	DYNVHOST_LOG(driver, ERR, name,
+		"this driver was built for DPDK %d.%02d and runs under %s; rebuild it",
+		RTE_VER_YEAR, RTE_VER_MONTH, rte_version());
+	return false;
+}
+
+static int
+ethdev_probe(struct rte_vdev_device *vdev)
+{
+	const char *name = rte_vdev_device_name(vdev);
+	struct dynvhost_devargs args;
+	int rc;
+
+	if (!ethdev_runs_under_its_dpdk(name))
+		return -ENOTSUP;
+	if (rte_eal_process_type() == RTE_PROC_SECONDARY)
+		return ethdev_attach_secondary(vdev);
+	rc = dynvhost_devargs_parse(name, rte_vdev_device_args(vdev), &args);
+	if (rc < 0)
+		return rc;
+	return ethdev_create(vdev, &args);
+}
+
+static int
+ethdev_remove(struct rte_vdev_device *vdev)
+{
+	struct rte_eth_dev *eth_dev = rte_eth_dev_allocated(rte_vdev_device_name(vdev));
+
+	/* Closed and released by the application already. */
+	if (eth_dev == NULL)
+		return 0;
+	if (rte_eal_process_type() != RTE_PROC_PRIMARY)
+		return rte_eth_dev_release_port(eth_dev);
+	return rte_eth_dev_close(eth_dev->data->port_id);
+}
+
+static struct rte_vdev_driver ethdev_driver = {
+	.probe = ethdev_probe,
+	.remove = ethdev_remove,
+};
+
+RTE_PMD_REGISTER_VDEV(net_dynvhost, ethdev_driver);
+RTE_PMD_REGISTER_PARAM_STRING(net_dynvhost, DYNVHOST_PARAM_STRING);
+
+/** What dpdk-pmdinfo.py looks for in the file. */
+extern const char dynvhost_pmd_info[];
+__rte_used const char dynvhost_pmd_info[] =
+	"PMD_INFO_STRING= {\"name\" : \"net_dynvhost\", \"params\" : \"" DYNVHOST_PARAM_STRING
+	"\", \"pci_ids\" : []}";

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_ETHDEV_H
+#define DYNVHOST_ETHDEV_H
+
+/**
+ * @file
+ * One port, as the files of this folder share it.
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include <ethdev_driver.h>
+
+#include "control.h"
+#include "dynvhost_devargs.h"
+#include "gate.h"
+#include "virtqueue.h"
+
+/** An ethdev queue: a gate, and for now the ring it serves and the mempool it fills from. */
+struct dynvhost_queue {
+	struct dynvhost_gate gate;
+	struct dynvhost_vq *vq;
+	struct rte_mempool *pool; /**< receive queues only */
+	uint16_t n_desc;          /**< as asked for; the guest decides the ring's real size */
+};
+
+/** A port. Lives from probe to close; in shared memory, so that secondary processes see statistics. */
+struct dynvhost_dev {
+	char name[RTE_ETH_NAME_MAX_LEN];
+	struct dynvhost_devargs args;
+	uint16_t n_pairs;
+	struct dynvhost_queue *rxq;           /**< n_pairs */
+	struct dynvhost_queue *txq;           /**< n_pairs */
+	struct dynvhost_vq *vq;               /**< 2 * n_pairs, numbered as the guest does */
+	struct dynvhost_vq_stats *stats_base; /**< 2 * n_pairs: counters at the last reset */
+	struct rte_ether_addr mac;
+
+	/* Meaningful in the process that has probed the port. */
+	struct rte_eth_dev *eth_dev;
+	struct dynvhost_mem *mem;
+	struct dynvhost_backend *backend;
+	struct dynvhost_gate **gate; /**< all of rxq and txq */
+	atomic_bool link_ready;      /**< a guest is there */
+	atomic_bool link_admin;      /**< the application wants the link up */
+	TAILQ_ENTRY(dynvhost_dev) next;
+};
+
+/** The ring on which queue @p q's guest transmits (our receive), and the one on which it receives. */
+#define DYNVHOST_RING_OF_RXQ(q) (2 * (q) + 1)
+#define DYNVHOST_RING_OF_TXQ(q) (2 * (q))
+
+/**
+ * Visit the port of this driver that has a DPDK port id; it stays while the visit lasts.
+ * @return 0, or -ENODEV: no such port in this process.
+ */
+int dynvhost_dev_visit(
+	uint16_t port_id, void (*visit)(struct dynvhost_dev *dev, void *opaque), void *opaque);
+
+/** Visit every port of this driver in this process. */
+void dynvhost_dev_foreach(void (*visit)(struct dynvhost_dev *dev, void *opaque), void *opaque);
+
+/** Burst functions. */
+uint16_t dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n);
+uint16_t dynvhost_tx_burst(void *txq, struct rte_mbuf **pkts, uint16_t n);
+uint16_t dynvhost_no_burst(void *queue, struct rte_mbuf **pkts, uint16_t n);
+uint32_t dynvhost_rx_queue_count(void *rxq);
+
+/** Statistics operations. */
+int dynvhost_stats_get(struct rte_eth_dev *eth_dev, struct rte_eth_stats *stats);
+int dynvhost_stats_reset(struct rte_eth_dev *eth_dev);
+int dynvhost_xstats_get(struct rte_eth_dev *eth_dev, struct rte_eth_xstat *xstats, unsigned int n);
+int dynvhost_xstats_get_names(
+	struct rte_eth_dev *eth_dev, struct rte_eth_xstat_name *names, unsigned int n);
+
+#endif /* DYNVHOST_ETHDEV_H */

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * Bursts: through the queue's gate into the virtqueue that the queue serves.
+ */
+
+#include "dynvhost_ethdev.h"
+
+uint16_t
+dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct dynvhost_queue *queue = rxq;
+	uint16_t moved;
+
+	if (unlikely(!dynvhost_gate_enter(&queue->gate)))
+		return 0;
+	moved = queue->vq->dequeue(queue->vq, queue->pool, pkts, n);
+	dynvhost_gate_leave(&queue->gate);
+	return moved;
+}
+
+uint16_t
+dynvhost_tx_burst(void *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct dynvhost_queue *queue = txq;
+	uint16_t moved;
+
+	if (unlikely(!dynvhost_gate_enter(&queue->gate)))
+		return 0;
+	moved = queue->vq->enqueue(queue->vq, pkts, n);
+	dynvhost_gate_leave(&queue->gate);
+	return moved;
+}
+
+/** Secondary processes hold no guest memory: their bursts move nothing. */
+uint16_t
+dynvhost_no_burst(void *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	RTE_SET_USED(queue);
+	RTE_SET_USED(pkts);
+	RTE_SET_USED(n);
+	return 0;
+}
+
+uint32_t
+dynvhost_rx_queue_count(void *rxq)
+{
+	struct dynvhost_queue *queue = rxq;
+	uint32_t count;
+
+	if (unlikely(!dynvhost_gate_enter(&queue->gate)))
+		return 0;
+	count = dynvhost_vq_pending(queue->vq);
+	dynvhost_gate_leave(&queue->gate);
+	return count;
+}
