@@ -203,7 +203,9 @@ without_call_fd_nobody_is_called(void **state)
 	struct bed *bed = bed_open(&(struct bed_config){.index = BED_DEQUEUE, .features = BED_V1});
 
 	move(bed, 3);
-	bed_expect_stats(bed, (struct dynvhost_vq_stats){.packets = 3, .bytes = 180});
+	split_ring_suppress_calls(&bed->ring, true);
+	move(bed, 3);
+	bed_expect_stats(bed, (struct dynvhost_vq_stats){.packets = 6, .bytes = 360});
 }
 
 static void
@@ -212,13 +214,27 @@ new_call_fd_hears_of_the_next_burst(void **state)
 	struct bed *bed = bed_open(&(struct bed_config){
 		.index = BED_DEQUEUE, .features = BED_V1 | BED_EVENT, .calls = true});
 
+	split_ring_set_used_event(&bed->ring, 30000);
+	move(bed, 1);
+	assert_int_equal(bed_calls(bed), 1);
 	dynvhost_vq_set_call(&bed->vq, -1);
 	move(bed, 1);
 	assert_int_equal(bed_calls(bed), 0);
-	split_ring_set_used_event(&bed->ring, 30000);
 	dynvhost_vq_set_call(&bed->vq, bed->setup.call_fd);
 	move(bed, 1);
 	assert_int_equal(bed_calls(bed), 1);
+}
+
+static void
+stopped_queue_calls_nobody(void **state)
+{
+	struct bed *bed = bed_open(
+		&(struct bed_config){.index = BED_DEQUEUE, .features = BED_V1, .calls = true});
+
+	dynvhost_vq_stop(&bed->vq);
+	dynvhost_vq_call(&bed->vq);
+	assert_int_equal(bed_calls(bed), 0);
+	assert_int_equal(bed->vq.stats.calls, 0);
 }
 
 static void
@@ -284,6 +300,7 @@ main(void)
 		BED_TEST(enqueue_calls_once_for_a_burst),
 		BED_TEST(without_call_fd_nobody_is_called),
 		BED_TEST(new_call_fd_hears_of_the_next_burst),
+		BED_TEST(stopped_queue_calls_nobody),
 		BED_TEST(full_call_fd_is_left_alone),
 		BED_TEST(blocked_call_is_set_free),
 	};

@@ -398,16 +398,22 @@ direct_chains_have_the_limit_of_all_chains(void **state)
 static void
 bad_buffer_behind_a_good_one_leaves_both(void **state)
 {
-	const struct fault_run run = {.fault = &cases[0], .index = BED_ENQUEUE};
-	struct bed *bed = open_bed(BED_ENQUEUE, BED_MRG);
+	unsigned int i;
 
-	bed_offer_plain(bed, 100);
-	make_bad_chain(bed, &run);
-	bed_freeze(bed);
-	assert_int_equal(bed_enqueue(bed, bed_packet(bed_pool(), 500, 0, 1)), 0);
-	bed_expect_broken(bed, DYNVHOST_VQ_BAD_HEAD);
-	bed_expect_stats(bed, (struct dynvhost_vq_stats){.bad_chains = 1});
-	assert_int_equal(dynvhost_vq_stop(&bed->vq), 65535);
+	for (i = 0; i < RTE_DIM(cases); i++) {
+		const struct fault_run run = {.fault = &cases[i], .index = BED_ENQUEUE};
+		uint64_t features = BED_MRG | (cases[i].no_indirect ? 0 : BED_INDIRECT);
+		struct bed *bed = open_bed(BED_ENQUEUE, features);
+
+		bed_offer_plain(bed, 100);
+		make_bad_chain(bed, &run);
+		bed_freeze(bed);
+		assert_int_equal(bed_enqueue(bed, bed_packet(bed_pool(), 200, 0, 1)), 0);
+		bed_expect_broken(bed, cases[i].fault);
+		bed_expect_stats(bed, (struct dynvhost_vq_stats){.bad_chains = 1});
+		assert_int_equal(dynvhost_vq_stop(&bed->vq), 65535);
+		bed_teardown(NULL);
+	}
 }
 
 static void
@@ -442,6 +448,35 @@ buffer_over_a_hole_stops_the_queue(void **state)
 }
 
 static void
+memory_up_to_the_top(struct guest_ram *ram)
+{
+	guest_ram_add_file(ram, 2 << 20, GUEST_RAM_PAGE);
+	guest_ram_add_region(ram, 0, 0, 0, 1 << 20, 0);
+	guest_ram_add_region(ram, 0, 1 << 20, 0 - 2 * GUEST_RAM_PAGE, GUEST_RAM_PAGE, 1ull << 46);
+}
+
+static void
+table_that_wraps_into_good_memory_stops_the_queue(void **state)
+{
+	struct bed *bed = bed_open(&(struct bed_config){
+		.index = BED_DEQUEUE,
+		.features = BED_V1 | BED_INDIRECT,
+		.lay_out = memory_up_to_the_top,
+	});
+	const uint64_t table = 0 - 2 * GUEST_RAM_PAGE;
+	/* Its first entry leads to the one that would lie at gpa 64. */
+	struct vring_desc entry = {.flags = NEXT, .next = (2 * GUEST_RAM_PAGE + 64) / 16};
+
+	guest_ram_write(&bed->ram, table, &entry, sizeof(entry));
+	split_ring_set_desc(&bed->ring, BAD_DESC, table, 16 * DYNVHOST_VQ_MAX_SEGS, INDIRECT, 0);
+	split_ring_offer(&bed->ring, BAD_DESC);
+	split_ring_publish(&bed->ring);
+	bed_freeze(bed);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+	bed_expect_broken(bed, DYNVHOST_VQ_BAD_ADDRESS);
+}
+
+static void
 fault_outlives_enabling_and_moving(void **state)
 {
 	struct bed *bed = open_bed(BED_DEQUEUE, 0);
@@ -464,6 +499,7 @@ static const struct CMUnitTest single_tests[] = {
 	BED_TEST(direct_chains_have_the_limit_of_all_chains),
 	BED_TEST(bad_buffer_behind_a_good_one_leaves_both),
 	BED_TEST(buffer_over_a_hole_stops_the_queue),
+	BED_TEST(table_that_wraps_into_good_memory_stops_the_queue),
 	BED_TEST(fault_outlives_enabling_and_moving),
 };
 

@@ -357,6 +357,7 @@ move_goes_on_in_the_new_view(void **state)
 	rte_pktmbuf_free(bed->pkts[0]);
 	bed_expect_used(bed, 0, 0);
 	assert_int_equal(dynvhost_vq_stop(&bed->vq), 0);
+	assert_int_equal(mem_stats(bed).pinned_bytes, 0);
 }
 
 static void

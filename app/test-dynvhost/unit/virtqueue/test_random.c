@@ -7,7 +7,8 @@
  * used ring that keeps the law; and hostile ones, which write rubbish into rings and tables, or
  * write while the device reads, and must be survived.
  *
- * DYNVHOST_TEST_SEED and DYNVHOST_TEST_ROUNDS in the environment choose other runs than the usual.
+ * DYNVHOST_TEST_SEED and DYNVHOST_TEST_ROUNDS in the environment choose other runs than the usual,
+ * DYNVHOST_TEST_LONG a longer one.
  */
 
 #include <pthread.h>
@@ -18,11 +19,12 @@
 #include "mock.h"
 #include "packet.h"
 
-#define REGION_SIZE (64u << 10)
-#define N_REGIONS   16u
-#define RAM_SIZE    (N_REGIONS * REGION_SIZE)
-#define STEPS       60
-#define MAX_FRAME   DYNVHOST_VQ_MAX_FRAME
+#define REGION_SIZE   (64u << 10)
+#define N_REGIONS     16u
+#define RAM_SIZE      (N_REGIONS * REGION_SIZE)
+#define STEPS         60
+#define RANDOM_ROUNDS 24
+#define MAX_FRAME     DYNVHOST_VQ_MAX_FRAME
 
 static const uint16_t ring_sizes[] = {1, 2, 4, 16, 64, 256};
 
@@ -40,7 +42,7 @@ struct queue {
 };
 
 static uint64_t random_state;
-static unsigned int random_rounds = 40;
+static unsigned int random_rounds = RANDOM_ROUNDS;
 
 /* A number below @p n (xorshift64*). */
 static uint32_t
@@ -512,6 +514,8 @@ seed_test(void **state)
 	random_state = seed != NULL ? strtoull(seed, NULL, 0) : 20260101;
 	if (random_state == 0)
 		random_state = 1;
+	if (getenv("DYNVHOST_TEST_LONG") != NULL)
+		random_rounds = 10 * RANDOM_ROUNDS;
 	if (rounds != NULL)
 		random_rounds = (unsigned int)strtoul(rounds, NULL, 0);
 	return 0;

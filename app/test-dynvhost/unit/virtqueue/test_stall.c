@@ -187,6 +187,25 @@ every_chain_has_a_stall_of_its_own(void **state)
 }
 
 static void
+start_forgets_the_stall(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE, 0);
+	uint16_t head = send_apart(bed, 60, 1);
+
+	block(bed, head);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+	bed_age_stall(bed);
+	dynvhost_vq_stop(&bed->vq);
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+	bed_expect_no_used(bed);
+	unblock(bed, head);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+	bed_expect_packet(bed->pkts[0], 60, 1, BED_ROOM);
+	bed_expect_used(bed, head, 0);
+}
+
+static void
 enqueue_waits_and_goes_on(void **state)
 {
 	struct bed *bed = open_bed(BED_ENQUEUE, 0);
@@ -343,6 +362,7 @@ main(void)
 		BED_TEST(dequeue_gives_a_chain_with_a_stalled_table_back),
 		BED_TEST(stall_lasts_as_long_as_it_should),
 		BED_TEST(every_chain_has_a_stall_of_its_own),
+		BED_TEST(start_forgets_the_stall),
 		BED_TEST(enqueue_waits_and_goes_on),
 		BED_TEST(packet_stays_when_its_buffer_has_stalled),
 		BED_TEST(stalled_last_buffer_is_given_back_without_a_packet),

@@ -118,7 +118,7 @@ copy_from_mbufs(const struct dynvhost_chain *chain, const void *hdr, uint32_t hd
 	uint32_t part;
 
 	copy_scatter(&pos, hdr, hdr_len);
-	for (m = pkt; m != NULL && left > 0; m = m->next) {
+	for (m = pkt; m != NULL; m = m->next) {
 		part = RTE_MIN(left, m->data_len);
 		copy_scatter(&pos, rte_pktmbuf_mtod(m, const void *), part);
 		left -= part;

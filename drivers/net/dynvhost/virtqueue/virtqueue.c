@@ -146,7 +146,6 @@ vq_attach(
 {
 	vq->pins = pins;
 	vq->view = view;
-	memset(&vq->cursor, 0, sizeof(vq->cursor));
 	vq->stall_since = 0;
 	dynvhost_split_attach(vq);
 }
