@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The dynvhost authors
+#
+# Which test suites there are, and how one is run. Needs common.sh.
+#
+# A suite is a program without arguments that prints TAP on standard output:
+#   lint     app/test-dynvhost/lint/*.sh and *.py
+#   C tests  test_KIND_NAME, anywhere below app/test-dynvhost of a build folder
+#   e2e      app/test-dynvhost/e2e/run.py
+# shellcheck shell=bash disable=SC2034 # the constants are for whoever sources this
+
+readonly BUILD=$DYNVHOST_ROOT/build
+readonly BUILD_SAN=$DYNVHOST_ROOT/build-san
+readonly SANITIZER_OPTIONS=(-Db_sanitize=address,undefined -Db_lundef=false)
+readonly RESULTS=$BUILD/test-logs/results
+readonly TESTS=$DYNVHOST_ROOT/app/test-dynvhost
+
+# Kinds of C tests: those known come in this order, others after them. The first ones also run with
+# sanitizers.
+readonly C_KINDS=(unit conform hostile diff stress fuzz)
+readonly SANITIZED_KINDS=(unit conform hostile)
+
+# c_programs BUILD KIND: print the test programs of a kind; all of them if it is "*".
+c_programs()
+{
+	[ -d "$1/app/test-dynvhost" ] || return 0
+	find "$1/app/test-dynvhost" -type f -executable -name "test_$2_*" | sort
+}
+
+# c_kinds BUILD: print the kinds of C tests in the order they run.
+c_kinds()
+{
+	{
+		printf '%s\n' "${C_KINDS[@]}"
+		c_programs "$1" '*' | sed 's#.*/test_\([^_]*\)_.*#\1#' | sort
+	} | awk '!seen[$0]++'
+}
+
+# suite_of PROGRAM: print the name of a C test program's suite, as in unit_mem_table.
+suite_of()
+{
+	echo "${1##*/test_}"
+}
+
+# time_limit KIND: print how many seconds a suite of this kind may take.
+time_limit()
+{
+	local seconds=180
+
+	case $1 in
+	e2e | build) seconds=1200 ;;
+	esac
+	[ "${DYNVHOST_TEST_LONG:-0}" != 1 ] || seconds=$((seconds * 10))
+	echo "$seconds"
+}
+
+# run_suite KIND NAME COMMAND...: run one suite, show and record how it went; 1 when it failed. It
+# runs beside this shell, so that a signal reaches both.
+SUITE_PID=
+
+run_suite()
+{
+	local kind=$1 name=$2 status=0
+
+	shift 2
+	python3 "$DYNVHOST_ROOT/tools/lib/run_suite.py" --name "$name" \
+		--timeout "$(time_limit "$kind")" --results "$RESULTS" \
+		--log "$BUILD/test-logs/${name//\//-}.log" -- "$@" &
+	SUITE_PID=$!
+	wait "$SUITE_PID" || status=$?
+	SUITE_PID=
+	return "$status"
+}
+
+end_suite()
+{
+	[ -z "$SUITE_PID" ] || kill -TERM "$SUITE_PID" 2>/dev/null || return 0
+	[ -z "$SUITE_PID" ] || wait "$SUITE_PID"
+}
