@@ -26,8 +26,8 @@
  *
  *	0            closed, and no page-table entry for it exists
  *	OPEN|REF     open and used lately: the hit of the hot path, one load and one compare
- *	OPEN         open, not used since the last ageing pass; a user wins REF back by a CAS
- *	PIN          set beside OPEN|REF for pages that hold rings; never aged
+ *	OPEN         open, not used since the last idle pass; a user wins REF back by a CAS
+ *	PIN          set beside OPEN|REF for pages that hold rings; never closed as idle
  *	BUSY         one owner is opening or closing the page; everybody else gets -EAGAIN
  *
  * The set of regions is a *view*: immutable once built. Changing memory means building a new view
@@ -71,10 +71,10 @@ enum dynvhost_mem_right {
 
 /** Page-table engine. */
 enum dynvhost_mem_mode {
-	DYNVHOST_MEM_MODE_AUTO = 0,
-	DYNVHOST_MEM_MODE_UFFD,
-	DYNVHOST_MEM_MODE_MMAP,
-	DYNVHOST_MEM_MODE_EAGER, /**< open everything at table time; to measure against */
+	DYNVHOST_MEM_MODE_AUTO = 0, /**< uffd where it works, else mmap */
+	DYNVHOST_MEM_MODE_UFFD,     /**< userfaultfd over one mapping of the file */
+	DYNVHOST_MEM_MODE_MMAP,     /**< a mapping for each open granule */
+	DYNVHOST_MEM_MODE_EAGER,    /**< open everything at table time; to measure against */
 };
 
 /** How one port wants its guest memory treated. */
@@ -131,6 +131,7 @@ struct dynvhost_mem_view {
  */
 struct dynvhost_mem_cursor {
 	uint32_t hint;   /**< index of the region of the last hit */
+	uint32_t other;  /**< index of the region of the hits before */
 	uint32_t budget; /**< granules this burst may still open; at 0 misses give -EAGAIN */
 };
 
@@ -173,7 +174,13 @@ struct dynvhost_mem_stats {
 /**
  * Create the guest memory of one port. It starts without regions.
  *
- * @return 0, or -EINVAL (bad granule or mode), -ENOMEM, -ENOTSUP (engine not available here).
+ * The engine is chosen here, by trying: the first port of the process that wants an engine has it
+ * open and close pages of its own. With DYNVHOST_MEM_MODE_AUTO, a region whose file that engine
+ * cannot serve (huge pages before Linux 5.18) gets the mmap engine; with a mode that names an
+ * engine it is refused.
+ *
+ * @return 0, or -EINVAL (bad granule, mode or cap), -ENOMEM, -ENOTSUP (engine does not work here);
+ *         dynvhost_mem_why(NULL) has the words.
  */
 int dynvhost_mem_create(const struct dynvhost_mem_config *config, struct dynvhost_mem **mem);
 
@@ -182,11 +189,17 @@ int dynvhost_mem_create(const struct dynvhost_mem_config *config, struct dynvhos
  */
 void dynvhost_mem_destroy(struct dynvhost_mem *mem);
 
-/** Words for the last failed control call on @p mem, for a log line; valid until the next call. */
+/**
+ * Words for the last failed control call on @p mem, for a log line; valid until the next call.
+ * NULL: for the last dynvhost_mem_create() that failed.
+ */
 const char *dynvhost_mem_why(const struct dynvhost_mem *mem);
 
 /** The engine in use: "mmap", "uffd" or "eager". Any thread. */
 const char *dynvhost_mem_engine_name(const struct dynvhost_mem *mem);
+
+/** Why this engine is in use, for one log line: "as configured", or what was seen. Any thread. */
+const char *dynvhost_mem_engine_reason(const struct dynvhost_mem *mem);
 
 /**
  * Build a view of exactly @p slots. Regions that @p old (may be NULL) holds with the same gpa,
@@ -199,7 +212,7 @@ const char *dynvhost_mem_engine_name(const struct dynvhost_mem *mem);
  *
  * @return 0; -EINVAL (size 0, wrap-around, misfit of gpa and file page, not a regular file, file
  * too short, not writable), -EEXIST (overlap in gpa or uva), -ENOSPC (too many), -EPERM (file
- * system or seal refused), -ENOMEM.
+ * system or seal refused), -ENOTSUP (not a file for the engine that was asked for), -ENOMEM.
  */
 int dynvhost_mem_view_build(struct dynvhost_mem *mem, const struct dynvhost_mem_view *old,
 	const struct dynvhost_mem_slot *slots, uint32_t n_slots, struct dynvhost_mem_view **view);
@@ -246,6 +259,112 @@ int dynvhost_mem_pin(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_
  * now on.
  */
 void dynvhost_mem_unpin(struct dynvhost_mem_pin *pin);
+
+/**
+ * Close what has been idle: one step of a pass over all open pages.
+ *
+ * A pass looks at each page that is open and not pinned: one that was used since the pass before
+ * becomes a candidate, one that was not is closed, granule by granule, neighbours by one call of
+ * the engine. So a page closes between one and two intervals after its last use, if passes begin at
+ * regular intervals.
+ *
+ * A candidate may be closed once every burst has ended that ran when it became one. The caller sees
+ * to that, and this function never waits for anybody:
+ * - after the last step of each pass it takes a snapshot of every queue that uses this memory;
+ * - it begins a pass only when each of these queues has been outside a burst since that snapshot.
+ *
+ * Work is bounded twice: a step closes and looks at a limited number of pages, so that the calling
+ * thread can see to other ports in between, and closing as such has a rate, because each call
+ * interrupts every lcore of the process. dynvhost_mem_idle_pending() says that the pass goes on.
+ *
+ * Does nothing while the port's memory is lost, and in eager mode.
+ *
+ * @return number of pages closed by this step.
+ */
+uint64_t dynvhost_mem_idle_pass(struct dynvhost_mem *mem);
+
+/**
+ * Whether a pass is under way: the next step goes on with it, and should be taken soon (after some
+ * milliseconds), without looking at the queues anew.
+ */
+bool dynvhost_mem_idle_pending(const struct dynvhost_mem *mem);
+
+/**
+ * Whether an open was refused because of the cap of open bytes since the last pass began. Passes
+ * that follow each other sooner than by idle time make room: pages go after two passes without use.
+ * Any thread.
+ */
+bool dynvhost_mem_wants_room(const struct dynvhost_mem *mem);
+
+/**
+ * The most bytes of the cap that @p len bytes of guest memory in @p pieces pieces can take, wherever
+ * they lie: what they touch is open in whole pages, and a page of the front-end's largest kind is
+ * assumed. For judging whether a cap is enough for rings (one piece each) and a descriptor chain (a
+ * piece for each descriptor). Control call.
+ */
+uint64_t dynvhost_mem_need(const struct dynvhost_mem_view *view, uint64_t len, uint32_t pieces);
+
+/**
+ * Whether guest memory is gone for good while somebody was using it: cut off, or broken hardware.
+ * Bursts went on with anonymous memory in its place, and nothing opens any more. The port must be
+ * closed; it is as good as new when all views that hold the memory have been released. Any thread.
+ */
+bool dynvhost_mem_is_lost(const struct dynvhost_mem *mem);
+
+/**
+ * Put the library's handlers of SIGBUS and SIGSEGV in front of whoever handles these signals now.
+ * They are what puts pages back that the kernel has taken away, and what reports stray pointers;
+ * faults outside of all windows go on to whoever was there before.
+ *
+ * Done by each dynvhost_mem_create(). To be called again when somebody else may have put a handler
+ * in front of ours since, for instance as guests connect; does nothing if ours is there. No handler may be there that is not meant to stay: an application on DPDK calls this
+ * under rte_mcfg_mem_read_lock(), because EAL catches SIGBUS for itself while it allocates memory.
+ * Not in a signal handler, otherwise any thread.
+ *
+ * A handler that was there and runs on an alternate stack (SA_ONSTACK) runs on the stack of the
+ * thread from now on.
+ *
+ * @return 0 or -ENOMEM.
+ */
+int dynvhost_mem_faults_arm(void);
+
+/**
+ * The NUMA node that holds the view's memory, or most of it: as the front-end has bound it, else as
+ * pages that are open happen to lie, so that it is worth asking again when rings have been set up.
+ * Opens and populates nothing; at most one system call per region.
+ *
+ * @return -1: not known.
+ */
+int dynvhost_mem_numa_node(const struct dynvhost_mem_view *view);
+
+/** A run of pages that are open alike. */
+struct dynvhost_mem_run {
+	uint64_t gpa;   /**< of its first byte */
+	uint64_t bytes; /**< in the region; pages that lie there in part are open as a whole */
+	enum dynvhost_mem_right right;
+	bool used;   /**< since the last idle pass */
+	bool pinned; /**< holds a ring */
+};
+
+/** Where a listing of open pages stands. Zero it to begin. */
+struct dynvhost_mem_run_cursor {
+	uint64_t gpa;
+	uint64_t serial;
+	uint64_t page;
+	enum dynvhost_mem_right right;
+};
+
+/**
+ * List open pages, by guest address and region, those of the read window first. Queues go on
+ * meanwhile, and the table may change between two calls: what was open all the time is listed once.
+ * Work is bounded; a long run may come in pieces. Control call; another thread makes it under the
+ * lock that control calls are made under.
+ *
+ * @param out  receives up to @p max > 0 runs.
+ * @return how many; 0: there is nothing more.
+ */
+uint32_t dynvhost_mem_runs(struct dynvhost_mem *mem, struct dynvhost_mem_run_cursor *cursor,
+	struct dynvhost_mem_run *out, uint32_t max);
 
 /** Read the counters. Any thread. */
 void dynvhost_mem_stats_get(const struct dynvhost_mem *mem, struct dynvhost_mem_stats *stats);

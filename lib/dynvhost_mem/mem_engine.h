@@ -22,6 +22,12 @@
 
 #include "dynvhost_mem.h"
 
+/** What a port's userfaultfd windows share. */
+struct mem_fence {
+	int fd;           /**< the userfaultfd; good while `windows` is not 0 */
+	uint32_t windows; /**< how many it keeps closed */
+};
+
 /** One window as the engine sees it. */
 struct mem_engine_window {
 	uint8_t *start;       /**< hva of the window's first page; NULL: not reserved */
@@ -34,8 +40,12 @@ struct mem_engine_window {
 	atomic_bool dead; /**< given up: cannot be kept closed safely, nothing opens any more */
 	void *map;        /**< all that was reserved: the window and its guards */
 	size_t map_length;
-	int uffd; /**< userfaultfd engine only, else -1 */
+	struct mem_fence *fence; /**< the port's; userfaultfd engine only */
+	bool fenced;             /**< counted there */
 };
+
+/** Words for why an engine does or does not work. */
+#define MEM_REASON_SIZE 128
 
 struct mem_engine {
 	const char *name;
@@ -43,22 +53,38 @@ struct mem_engine {
 	 * Every page is reachable from reserve() to release(); open() only makes it safe to touch.
 	 */
 	bool whole;
+	/** open() takes what has memory behind it and stops at a hole, so nobody needs to look. */
+	bool finds_holes;
 	/** Mappings of the process that one open() may add, until its pages are closed. */
 	uint32_t mappings;
-	/** Find out by trying whether the engine works on this machine. 0 or -ENOTSUP. */
-	int (*probe)(void);
+	/** What open() costs, in nanoseconds for a call and for each page; see mem_window.c. */
+	uint32_t open_call_ns;
+	uint32_t open_page_ns;
 	/**
-	 * Reserve the range; nothing is reachable through it afterwards (see `whole`). 0 or -errno.
+	 * Find out by trying whether the engine works on this machine.
+	 *
+	 * @param reason  receives what was seen.
+	 * @return 0; -ENOTSUP, or another -errno where it could not be tried.
+	 */
+	int (*probe)(char reason[MEM_REASON_SIZE]);
+	/**
+	 * Reserve the range; nothing is reachable through it afterwards (see `whole`).
+	 *
+	 * @return 0; -ENOTSUP: not for this file; or another -errno.
 	 */
 	int (*reserve)(struct mem_engine_window *window);
 	/**
 	 * Make closed pages reachable with the window's right, present in the page table, without
 	 * raising a signal whatever the file is by now.
 	 *
-	 * @return 0; -EBUSY: what the range shows is not known, it must neither be used nor opened
-	 *         again; any other -errno: nothing of the range is reachable.
+	 * @param opened  receives how many bytes, from the first page on, are open; all on success.
+	 * @return 0; what is behind those bytes is not reachable in case of any error but these:
+	 *         -EBUSY: what the range shows is not known, it must neither be used nor opened
+	 *         again; -EOWNERDEAD: the engine has lost hold of the window and has emptied it. Of
+	 *         the other errors -ENODATA says that the page there has no memory behind it.
 	 */
-	int (*open)(struct mem_engine_window *window, uint64_t offset, uint64_t length);
+	int (*open)(struct mem_engine_window *window, uint64_t offset, uint64_t length,
+		uint64_t *opened);
 	/**
 	 * Make open pages unreachable.
 	 *
@@ -66,12 +92,25 @@ struct mem_engine {
 	 */
 	int (*close)(struct mem_engine_window *window, uint64_t offset, uint64_t length);
 	/**
+	 * Put an open page back that the kernel has taken away. Runs in signal handlers, and beside
+	 * calls for other pages.
+	 *
+	 * @return 0; -EEXIST: it is there; or an error as for open().
+	 */
+	int (*repair)(struct mem_engine_window *window, uint64_t offset);
+	/**
+	 * Whether the engine still has hold of the window; if not, empty it. NULL: it cannot lose
+	 * hold. @return 0 or -EOWNERDEAD.
+	 */
+	int (*check)(struct mem_engine_window *window);
+	/**
 	 * Give the address range back. Cannot fail. A dead window has a gap in it where a mapping
 	 * of somebody else may live by now: its range is left reserved for ever.
 	 */
 	void (*release)(struct mem_engine_window *window);
 };
 
+extern const struct mem_engine dynvhost_mem_engine_uffd;
 extern const struct mem_engine dynvhost_mem_engine_mmap;
 extern const struct mem_engine dynvhost_mem_engine_eager;
 

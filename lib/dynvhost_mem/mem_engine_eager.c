@@ -27,7 +27,16 @@ eager_reserve(struct mem_engine_window *window)
 	if (rc == 0)
 		rc = mem_reserve_allow(window, 0, window->length);
 	if (rc != 0)
-		mem_reserve_release(window);
+		mem_reserve_free(window);
+	return rc;
+}
+
+static int
+eager_open(struct mem_engine_window *window, uint64_t offset, uint64_t length, uint64_t *opened)
+{
+	int rc = mem_reserve_populate(window, offset, length);
+
+	*opened = rc == 0 ? length : 0;
 	return rc;
 }
 
@@ -45,7 +54,8 @@ const struct mem_engine dynvhost_mem_engine_eager = {
 	.whole = true,
 	.probe = mem_reserve_probe,
 	.reserve = eager_reserve,
-	.open = mem_reserve_populate,
+	.open = eager_open,
 	.close = eager_close,
-	.release = mem_reserve_release,
+	.repair = mem_reserve_repair,
+	.release = mem_reserve_free,
 };

@@ -173,28 +173,6 @@ mem_file_put(struct dynvhost_mem *mem, struct mem_file *file)
 	free(file);
 }
 
-/** Whether the port may fill holes now. */
-static bool
-file_fill_allowed(const struct dynvhost_mem *mem, uint64_t now_ns)
-{
-	uint64_t until = atomic_load_explicit(&mem->fill_until_ns, memory_order_relaxed);
-
-	return until <= now_ns || until - now_ns <= MEM_FILL_BURST_NS;
-}
-
-/** Charge filled bytes: one nanosecond each. */
-static void
-file_fill_charge(struct dynvhost_mem *mem, uint64_t now_ns, uint64_t bytes)
-{
-	uint64_t until = atomic_load_explicit(&mem->fill_until_ns, memory_order_relaxed);
-	uint64_t paid;
-
-	do {
-		paid = (until > now_ns ? until : now_ns) + bytes;
-	} while (!atomic_compare_exchange_weak_explicit(
-		&mem->fill_until_ns, &until, paid, memory_order_relaxed, memory_order_relaxed));
-}
-
 /** Bytes that came to the file since @p before; other hands may have added some of them. */
 static uint64_t
 file_growth(const struct mem_file *file, const struct stat *before, uint64_t most)
@@ -209,15 +187,12 @@ file_growth(const struct mem_file *file, const struct stat *before, uint64_t mos
 }
 
 int
-mem_file_fill(struct dynvhost_mem *mem, const struct mem_file *file, uint64_t offset,
+mem_file_fill_now(struct dynvhost_mem *mem, const struct mem_file *file, uint64_t offset,
 	uint64_t length, bool all_holes)
 {
-	uint64_t now_ns = dynvhost_mem_sys->now_ns();
 	uint64_t filled = length;
 	struct stat before;
 
-	if (!file_fill_allowed(mem, now_ns))
-		return -EAGAIN;
 	if (!all_holes && dynvhost_mem_sys->fstat(file->fd, &before) != 0)
 		return -errno;
 	if (dynvhost_mem_sys->fallocate(
@@ -228,7 +203,16 @@ mem_file_fill(struct dynvhost_mem *mem, const struct mem_file *file, uint64_t of
 	}
 	if (!all_holes)
 		filled = file_growth(file, &before, length);
-	file_fill_charge(mem, now_ns, filled);
+	mem_rate_charge(&mem->fills, dynvhost_mem_sys->now_ns(), filled);
 	mem_count(&mem->counters.allocations, filled / file->page_size);
 	return 0;
+}
+
+int
+mem_file_fill(struct dynvhost_mem *mem, const struct mem_file *file, uint64_t offset,
+	uint64_t length, bool all_holes)
+{
+	if (!mem_rate_allows(&mem->fills, dynvhost_mem_sys->now_ns(), MEM_FILL_BURST_NS))
+		return -EAGAIN;
+	return mem_file_fill_now(mem, file, offset, length, all_holes);
 }

@@ -10,6 +10,9 @@
  * file has memory for already. Holes are filled where they are wanted and only there: the memory is
  * charged to us, not to the guest that left it untouched.
  *
+ * An engine that finds holes by itself is simply asked to open the group, which is all there is to
+ * do for pages that the guest has used before. For other engines, the file is looked at first.
+ *
  * Security model: the file is looked at anew for each group, because the front-end may have cut or
  * punched it since; a size that changes after the look is caught by the engine's error codes.
  */
@@ -22,6 +25,9 @@
 #define GROUP_OWNED   0x01u /* BUSY is ours */
 #define GROUP_PRESENT 0x02u /* memory is behind it */
 
+/** Holes that nobody wants, before an engine that finds them is asked for wanted pages alone. */
+#define GROUP_HOLES 8
+
 struct mem_group {
 	struct mem_region *region;
 	enum dynvhost_mem_right right;
@@ -32,13 +38,6 @@ struct mem_group {
 	uint8_t flags[MEM_GROUP_PAGES];
 };
 
-/** Number of the granule that a page lies in; granules are aligned in the file. */
-static uint64_t
-group_granule(const struct mem_region *region, uint64_t page)
-{
-	return (region->first_file_page + page) / region->granule_pages;
-}
-
 /** First page of a granule, inside the region. */
 static uint64_t
 group_granule_first(const struct mem_region *region, uint64_t granule)
@@ -46,15 +45,6 @@ group_granule_first(const struct mem_region *region, uint64_t granule)
 	uint64_t file_page = granule * region->granule_pages;
 
 	return file_page > region->first_file_page ? file_page - region->first_file_page : 0;
-}
-
-/** One past the last page of a granule, inside the region. */
-static uint64_t
-group_granule_end(const struct mem_region *region, uint64_t granule)
-{
-	uint64_t end = (granule + 1) * region->granule_pages - region->first_file_page;
-
-	return end < region->n_pages ? end : region->n_pages;
 }
 
 /** Whether pages that nobody asked for still fit under the port's cap. */
@@ -74,13 +64,13 @@ static uint32_t
 group_choose(struct mem_group *group, uint64_t page, uint64_t last, uint32_t max_granules)
 {
 	const struct mem_region *region = group->region;
-	uint64_t granule = group_granule(region, page);
-	uint64_t last_granule = group_granule(region, last);
+	uint64_t granule = mem_granule(region, page);
+	uint64_t last_granule = mem_granule(region, last);
 	uint64_t end;
 
 	if (last_granule - granule >= max_granules)
 		last_granule = granule + max_granules - 1;
-	end = group_granule_end(region, last_granule);
+	end = mem_granule_end(region, last_granule);
 	group->want_first = page;
 	group->want_last = last < end ? last : end - 1;
 	group->first = group_granule_first(region, granule);
@@ -171,7 +161,18 @@ group_probe(const struct mem_group *group, unsigned char *present)
 			present[i] = 0;
 }
 
-/** Look at the file as it is now. 0; -EFAULT: it has become too short; or -errno. */
+/** Whether what is wanted is inside the file as it is now. 0; -EFAULT: it is not; or -errno. */
+static int
+group_check_size(const struct mem_group *group, struct stat *st)
+{
+	if (dynvhost_mem_sys->fstat(group->region->file->fd, st) != 0)
+		return -errno;
+	if (st->st_size < 0 || group_file_end(group, group->want_last) > (uint64_t)st->st_size)
+		return -EFAULT;
+	return 0;
+}
+
+/** Find the pages that have memory. 0 or as group_check_size(). */
 static int
 group_inspect(struct mem_group *group)
 {
@@ -179,11 +180,10 @@ group_inspect(struct mem_group *group)
 	struct stat st;
 	bool full;
 	uint32_t i;
+	int rc = group_check_size(group, &st);
 
-	if (dynvhost_mem_sys->fstat(group->region->file->fd, &st) != 0)
-		return -errno;
-	if (st.st_size < 0 || group_file_end(group, group->want_last) > (uint64_t)st.st_size)
-		return -EFAULT;
+	if (rc != 0)
+		return rc;
 	full = mem_file_is_full(&st);
 	if (!full)
 		group_probe(group, present);
@@ -207,12 +207,25 @@ group_run_end(const struct mem_group *group, uint32_t i)
 	return i;
 }
 
+/** Give memory to pages [i, end). 0 or -errno. */
+static int
+group_fill(struct mem_group *group, uint32_t i, uint32_t end, bool all_holes)
+{
+	struct mem_region *region = group->region;
+	uint32_t shift = region->pub.page_shift;
+	int rc = mem_file_fill(region->pub.mem, region->file,
+		(region->first_file_page + group->first + i) << shift, (uint64_t)(end - i) << shift,
+		all_holes);
+
+	for (; rc == 0 && i < end; i++)
+		group->flags[i] |= GROUP_PRESENT;
+	return rc;
+}
+
 /** Give memory to the wanted pages that have none. 0 or -errno. */
 static int
 group_fill_holes(struct mem_group *group)
 {
-	struct mem_region *region = group->region;
-	uint32_t shift = region->pub.page_shift;
 	uint32_t i, end;
 	int rc;
 
@@ -220,13 +233,9 @@ group_fill_holes(struct mem_group *group)
 		end = group_run_end(group, i);
 		if (group->flags[i] != GROUP_OWNED || !group_wants(group, i))
 			continue;
-		rc = mem_file_fill(region->pub.mem, region->file,
-			(region->first_file_page + group->first + i) << shift,
-			(uint64_t)(end - i) << shift, region->probe != NULL);
+		rc = group_fill(group, i, end, group->region->probe != NULL);
 		if (rc != 0)
 			return rc;
-		while (i < end)
-			group->flags[i++] |= GROUP_PRESENT;
 	}
 	return 0;
 }
@@ -252,30 +261,117 @@ group_settle(struct mem_group *group, uint32_t i, uint32_t end, int rc, uint8_t 
 	}
 }
 
-/** Open what is ours and has memory, in runs. 0, or the error of a run with wanted pages. */
+/** Open pages [i, end). Where there is no memory they stay ours, other failures give them up. */
 static int
-group_open_runs(struct mem_group *group, uint8_t bits)
+group_open_run(struct mem_group *group, uint32_t i, uint32_t end, uint8_t bits)
 {
-	const uint8_t ready = GROUP_OWNED | GROUP_PRESENT;
+	uint64_t opened;
+	int rc = mem_window_open_run(
+		group->region, group->right, group->first + i, end - i, &opened);
+
+	group_settle(group, i, i + (uint32_t)opened, 0, bits);
+	if (rc != -ENODATA)
+		group_settle(group, i + (uint32_t)opened, end, rc, bits);
+	return rc;
+}
+
+/** Index behind the pages from @p i on that are ours, and have memory if @p present says so. */
+static uint32_t
+group_ready_end(const struct mem_group *group, uint32_t i, uint8_t present)
+{
+	const uint8_t ready = GROUP_OWNED | present;
+
+	while (i < group->n && (group->flags[i] & ready) == ready)
+		i++;
+	return i;
+}
+
+/** Whether a page of [i, end) is wanted. */
+static bool
+group_wants_any(const struct mem_group *group, uint32_t i, uint32_t end)
+{
+	return group->first + i <= group->want_last && group->first + end > group->want_first;
+}
+
+/** Look where memory is, add what is wanted, and open it, in runs. 0 or -errno. */
+static int
+group_open_present(struct mem_group *group, uint8_t bits)
+{
 	uint32_t i, end;
-	int result = 0;
+	int result = group_inspect(group);
 
-	for (i = 0; i < group->n; i = end) {
-		bool wanted = false;
-		int rc;
+	if (result == 0)
+		result = group_fill_holes(group);
+	for (i = 0; result == 0 && i < group->n; i = end) {
+		int rc = 0;
 
-		for (end = i; end < group->n && group->flags[end] == ready; end++)
-			wanted = wanted || group_wants(group, end);
-		if (end == i) {
+		end = group_ready_end(group, i, GROUP_PRESENT);
+		if (end > i)
+			rc = group_open_run(group, i, end, bits);
+		else
 			end++;
-			continue;
-		}
-		rc = mem_window_open_run(group->region, group->right, group->first + i, end - i);
-		group_settle(group, i, end, rc, bits);
-		if (rc != 0 && wanted)
+		if (rc != 0 && group_wants_any(group, i, end))
 			result = rc;
 	}
 	return result;
+}
+
+/** A page that cannot be opened because it is a hole: give memory to it, and to what is wanted next. */
+static int
+group_mend_hole(struct mem_group *group, uint32_t hole)
+{
+	uint32_t end = hole + 1;
+	struct stat st;
+	int rc;
+
+	if ((group->flags[hole] & GROUP_PRESENT) != 0)
+		return -EAGAIN; /* somebody is punching */
+	while (end < group->n && (group->flags[end] & GROUP_OWNED) != 0 && group_wants(group, end))
+		end++;
+	rc = group_check_size(group, &st);
+	return rc != 0 ? rc : group_fill(group, hole, end, end == hole + 1);
+}
+
+/** Open what is there, with an engine that finds holes; mend those that are wanted. 0 or -errno. */
+static int
+group_open_finding(struct mem_group *group, uint8_t bits)
+{
+	uint32_t holes = 0, i = 0, end;
+	int result = 0;
+
+	while (i < group->n && result == 0) {
+		bool wanted;
+		int rc;
+
+		end = group_ready_end(group, i, 0);
+		if (end == i || (holes >= GROUP_HOLES && !group_wants(group, i))) {
+			i++;
+			continue;
+		}
+		wanted = group_wants_any(group, i, end);
+		rc = group_open_run(group, i, end, bits);
+		while (i < end && (group->flags[i] & GROUP_OWNED) == 0)
+			i++;
+		if (rc == -ENODATA && group_wants(group, i)) {
+			result = group_mend_hole(group, i);
+		} else if (rc == -ENODATA) {
+			i++;
+			holes++;
+		} else if (rc != 0 && wanted) {
+			result = rc;
+		}
+	}
+	return result;
+}
+
+/** Whether the port may open something at all just now. Rings are few, and control asks for them. */
+static bool
+group_is_allowed(const struct dynvhost_mem *mem, const struct mem_ask *ask)
+{
+	if (dynvhost_mem_is_lost(mem))
+		return false;
+	return ask->budget == NULL ||
+	       mem_rate_allows(&mem->opens, dynvhost_mem_sys->now_ns(), MEM_OPEN_MOST_NS);
 }
 
 int
@@ -289,19 +385,16 @@ mem_group_open(struct mem_region *region, enum dynvhost_mem_right right, uint64_
 
 	if (ask->budget != NULL && *ask->budget < max_granules)
 		max_granules = *ask->budget;
-	if (max_granules == 0)
+	if (max_granules == 0 || !group_is_allowed(region->pub.mem, ask))
 		return -EAGAIN;
 	n_granules = group_choose(&group, page, last, max_granules);
 	if (!group_claim_page(&group, (uint32_t)(page - group.first)))
-		return 1;
+		return 0;
 	if (ask->budget != NULL)
 		*ask->budget -= n_granules;
 	group_claim_others(&group);
-	rc = group_inspect(&group);
-	if (rc == 0)
-		rc = group_fill_holes(&group);
-	if (rc == 0)
-		rc = group_open_runs(&group, ask->bits);
+	rc = region->engine->finds_holes ? group_open_finding(&group, ask->bits)
+					 : group_open_present(&group, ask->bits);
 	group_give_back(&group);
 	return rc;
 }

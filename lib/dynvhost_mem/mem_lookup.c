@@ -35,6 +35,32 @@ lookup_gpa(const struct dynvhost_mem_view *view, uint64_t gpa)
 	return view->n_regions;
 }
 
+static bool
+lookup_is_in(const struct dynvhost_mem_view *view, uint32_t i, uint64_t gpa)
+{
+	return i < view->n_regions && gpa - view->region[i]->gpa < view->region[i]->size;
+}
+
+/**
+ * As lookup_gpa(), beginning with the two regions that the queue used last: ring tables and packets
+ * often lie in different ones, and take turns.
+ */
+static uint32_t
+lookup_near(const struct dynvhost_mem_view *view, struct dynvhost_mem_cursor *cursor, uint64_t gpa)
+{
+	uint32_t found = cursor->other;
+
+	if (lookup_is_in(view, cursor->hint, gpa))
+		return cursor->hint;
+	if (!lookup_is_in(view, found, gpa))
+		found = lookup_gpa(view, gpa);
+	if (found != view->n_regions) {
+		cursor->other = cursor->hint;
+		cursor->hint = found;
+	}
+	return found;
+}
+
 static uint64_t
 lookup_page(const struct dynvhost_mem_region *region, uint64_t offset)
 {
@@ -66,14 +92,13 @@ int __attribute__((noinline)) dynvhost_mem_translate_miss(const struct dynvhost_
 	enum dynvhost_mem_right right, struct dynvhost_mem_span *span)
 {
 	struct mem_ask ask = {.budget = &cursor->budget, .spins = MEM_SPINS_BURST};
-	uint32_t found = lookup_gpa(view, gpa);
+	uint32_t found = lookup_near(view, cursor, gpa);
 	const struct dynvhost_mem_region *region;
 	uint64_t offset;
 	int rc;
 
 	if (found == view->n_regions || len == 0)
 		return -EFAULT;
-	cursor->hint = found;
 	region = view->region[found];
 	offset = gpa - region->gpa;
 	if (len > region->size - offset)

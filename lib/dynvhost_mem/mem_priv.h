@@ -14,10 +14,16 @@
  *	mem_pages.c    a window's state bytes and the index of those that are not closed
  *	mem_reserve.c  address ranges that hold nothing
  *	mem_engine_*   page-table engines
+ *	mem_trial.c    whether an engine works here
  *	mem_window.c   when a page opens and closes; what that costs
  *	mem_group.c    opening closed pages together
+ *	mem_idle.c     closing what is not used
+ *	mem_fault.c    faults in windows
+ *	mem_signal.c   the signals they come as
  *	mem_table.c    regions and views
  *	mem_lookup.c   from guest addresses to host memory
+ *	mem_query.c    what is open, and what a cap must hold
+ *	mem_numa.c     where the memory is
  *	mem_port.c     the port: create, destroy, counters
  */
 
@@ -28,7 +34,7 @@
 #include "dynvhost_mem.h"
 #include "mem_engine.h"
 
-/** Constants of Linux 4.17 and 5.14 that libc headers may lack. */
+/** Constants of Linux 4.17 to 5.18 that libc headers may lack. */
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -36,12 +42,18 @@
 #define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
 
 /** Most pages one call of an engine opens. Larger granules count as this many pages. */
 #define MEM_GROUP_PAGES 512
 
-/** Looks at a BUSY page before a burst gives up (about 10 us), and before a control call does. */
-#define MEM_SPINS_BURST   256
+/**
+ * Looks at a BUSY page before a burst gives up (some 25 us: longer than it takes to close a run of
+ * idle pages), and before a control call does.
+ */
+#define MEM_SPINS_BURST   1024
 #define MEM_SPINS_CONTROL (1u << 20)
 
 /**
@@ -50,8 +62,21 @@
  */
 #define MEM_FILL_BURST_NS (UINT64_C(1) << 28)
 
+/**
+ * How much time one port may have queues spend on opening pages, by what its engine is known to
+ * cost: a quarter of an lcore, and an eighth of a second at once. That is some 150000 single pages
+ * at once and 300000 a second with userfaultfd, and a sixth of that with mappings. A guest that
+ * comes to life touches some thousands; one that sends files from its page cache at 10 Gbit/s
+ * touches 300000 new ones a second.
+ */
+#define MEM_OPEN_PAYBACK UINT64_C(4)
+#define MEM_OPEN_MOST_NS (UINT64_C(125000000) * MEM_OPEN_PAYBACK)
+
 /** Private state bit: an engine call that opened pages began with this one (see mem_window.c). */
 #define MEM_PAGE_HEAD 0x10u
+
+/** Private state bit: open, but the memory is gone and anonymous memory is in its place. */
+#define MEM_PAGE_LOST 0x20u
 
 /**
  * Every call that leaves the library. Tests put a table of their own in place to make the n-th call
@@ -71,7 +96,15 @@ struct mem_sys_ops {
 	int (*writable)(int fd); /**< 0 when we own the file or may open it for writing */
 	int (*close)(int fd);
 	int (*ioctl)(int fd, unsigned long request, void *arg);
+	int (*userfaultfd)(int flags);
+	int (*memfd_create)(const char *name, unsigned int flags);
+	int (*loadable)(const void *addr); /**< 0 when 8 bytes can be loaded, no signal if not */
 	void *(*calloc)(size_t n, size_t size);
+	long (*get_mempolicy)(int *mode, unsigned long *nodes, unsigned long max_node, void *addr,
+		unsigned int flags);
+	long (*move_pages)(
+		int pid, unsigned long n, void **pages, const int *nodes, int *status, int flags);
+	int (*max_numa_node)(void);  /**< the highest node there is; -1: NUMA is not known */
 	uint64_t (*now_ns)(void);    /**< CLOCK_MONOTONIC; cannot fail */
 	long (*max_map_count)(void); /**< vm.max_map_count; cannot fail */
 };
@@ -104,19 +137,23 @@ struct mem_pages {
 struct mem_window {
 	struct mem_pages pages;
 	struct mem_engine_window engine;
+	_Atomic uint32_t idle_faults; /**< faults in a row that left nothing to repair */
 };
 
 struct mem_region {
 	struct dynvhost_mem_region pub; /**< first, so that either pointer gives the other */
 	struct mem_region *next;        /**< all live regions of the port */
 	struct mem_file *file;
+	const struct mem_engine *engine;
 	struct mem_window window[DYNVHOST_MEM_WINDOWS];
 	struct dynvhost_mem_pin *pins;
-	uint8_t *probe; /**< the file's range without any right, for mincore(); NULL: no use */
+	uint8_t *probe;  /**< the file's range without any right, for mincore(); NULL: no use */
+	uint64_t serial; /**< never the same twice in a port */
 	uint64_t n_pages;
 	uint64_t first_file_page; /**< page number in the file of window page 0 */
 	uint32_t granule_pages;
-	uint32_t refs; /**< views */
+	uint32_t refs;    /**< views */
+	atomic_bool lost; /**< counted in the port's lost_regions */
 };
 
 /** Counters as they are kept; names as in struct dynvhost_mem_stats. */
@@ -136,15 +173,38 @@ struct mem_counters {
 	_Atomic uint64_t last_open_ns;
 };
 
+/** Spending that is paid back as time goes by: at one time, no more than a limit is owed. */
+struct mem_rate {
+	_Atomic uint64_t until_ns; /**< when all is paid back */
+};
+
+/** Where the pass that closes idle pages stands. Control thread. */
+struct mem_idle {
+	struct mem_region *region; /**< the pass goes on here; NULL: no pass is under way */
+	enum dynvhost_mem_right right;
+	uint64_t page;
+	struct mem_rate closes;
+};
+
 struct dynvhost_mem {
 	struct dynvhost_mem_config config; /**< `name` points to the copy below */
 	char name[64];
-	const struct mem_engine *engine;
+	const struct mem_engine *engine;   /**< of regions whose file it can serve */
+	const struct mem_engine *fallback; /**< of the others; NULL: they are refused */
+	char reason[MEM_REASON_SIZE];      /**< why this engine */
+	struct mem_fence fence;
 	struct mem_file *files;
 	struct mem_region *regions;
-	int64_t max_mappings;           /**< of all ports' open pages together */
-	_Atomic uint64_t fill_until_ns; /**< the fills so far are paid for at this time */
+	uint64_t last_serial;
+	int64_t max_mappings;     /**< of all ports' open pages together */
+	_Atomic int64_t mappings; /**< of this port's */
+	struct mem_rate opens;
+	struct mem_rate fills;
+	struct mem_idle idle;
+	atomic_bool room_wanted;       /**< the cap has refused an open since the last pass began */
+	_Atomic uint32_t lost_regions; /**< regions with pages whose memory is gone */
 	struct mem_counters counters;
+	char stray[96]; /**< how the report of a stray pointer begins */
 	char why[256];
 };
 
@@ -166,6 +226,28 @@ static inline void
 mem_count(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/** Whether no more than @p most_ns is owed. Any thread. */
+static inline bool
+mem_rate_allows(const struct mem_rate *rate, uint64_t now_ns, uint64_t most_ns)
+{
+	uint64_t until_ns = atomic_load_explicit(&rate->until_ns, memory_order_relaxed);
+
+	return until_ns <= now_ns || until_ns - now_ns <= most_ns;
+}
+
+/** Owe @p cost_ns more. Any thread. */
+static inline void
+mem_rate_charge(struct mem_rate *rate, uint64_t now_ns, uint64_t cost_ns)
+{
+	uint64_t until_ns = atomic_load_explicit(&rate->until_ns, memory_order_relaxed);
+	uint64_t paid_ns;
+
+	do {
+		paid_ns = (until_ns > now_ns ? until_ns : now_ns) + cost_ns;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&rate->until_ns, &until_ns, paid_ns, memory_order_relaxed, memory_order_relaxed));
 }
 
 /** Keep the words for a failed control call. @return @p rc, for `return mem_fail(...)`. */
@@ -201,6 +283,10 @@ mem_file_is_full(const struct stat *st)
  * @return 0; -EAGAIN (allowance used up), or the error of fallocate(2).
  */
 int mem_file_fill(struct dynvhost_mem *mem, const struct mem_file *file, uint64_t offset,
+	uint64_t length, bool all_holes);
+
+/** The same without asking for the allowance: a page that is open must be there. */
+int mem_file_fill_now(struct dynvhost_mem *mem, const struct mem_file *file, uint64_t offset,
 	uint64_t length, bool all_holes);
 
 /** Set up the state of @p n closed pages; touches none of it. 0 or -ENOMEM. */
@@ -244,27 +330,84 @@ int mem_window_open(struct mem_region *region, enum dynvhost_mem_right right, ui
  * Open the BUSY pages [first, first + n), which the caller has claimed, by one call of the engine,
  * and account for them. The caller sets their state. Any thread.
  *
+ * @param opened  receives how many of them, from the first on, are open; all on success.
  * @return as `open` of struct mem_engine, or -EAGAIN (cap, or too many mappings).
  */
-int mem_window_open_run(
-	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t n);
+int mem_window_open_run(struct mem_region *region, enum dynvhost_mem_right right, uint64_t first,
+	uint64_t n, uint64_t *opened);
 
 /**
  * Open closed page @p page, and as many of the pages up to @p last as one step takes. Any thread.
  *
- * @return 0; 1: another thread was faster, look again; or the error of opening.
+ * @return 0: look again, something has changed; or the error of opening.
  */
 int mem_group_open(struct mem_region *region, enum dynvhost_mem_right right, uint64_t page,
 	uint64_t last, const struct mem_ask *ask);
 
 /**
- * Close those of the pages [first, first + n) that are open, not used lately, and not pinned. The
- * caller knows that nobody holds an address in them (control thread).
- *
- * @return number of pages closed.
+ * Claim a page that may be closed: open, not used lately, not pinned. The caller knows that nobody
+ * holds an address in it (control thread).
  */
-uint64_t mem_window_close(
-	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t n);
+bool mem_window_claim_idle(struct mem_region *region, enum dynvhost_mem_right right, uint64_t page);
+
+/**
+ * Close the claimed pages [first, end) by one call of the engine. Control thread.
+ *
+ * @return whether they are closed; else they are as before they were claimed, or out of use.
+ */
+bool mem_window_close_run(
+	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t end);
+
+/** Number of the granule that a page lies in; granules are aligned in the file. */
+static inline uint64_t
+mem_granule(const struct mem_region *region, uint64_t page)
+{
+	return (region->first_file_page + page) / region->granule_pages;
+}
+
+/** One past the last page of a granule, inside the region. */
+static inline uint64_t
+mem_granule_end(const struct mem_region *region, uint64_t granule)
+{
+	uint64_t end = (granule + 1) * region->granule_pages - region->first_file_page;
+
+	return end < region->n_pages ? end : region->n_pages;
+}
+
+/** A region is about to be freed: no pass may go on in it. */
+void mem_idle_forget(const struct mem_region *region);
+
+/** What an instruction wanted that faulted. */
+enum mem_access {
+	MEM_ACCESS_UNKNOWN = 0,
+	MEM_ACCESS_LOAD,
+	MEM_ACCESS_STORE,
+};
+
+/** A signal that the kernel sent for an address. */
+struct mem_fault {
+	uintptr_t addr;
+	int signal; /**< SIGBUS or SIGSEGV */
+	int code;   /**< si_code */
+	enum mem_access access;
+};
+
+/** Look for faults in a window that has been set up. 0 or -ENOMEM. */
+int mem_fault_watch(struct mem_region *region, enum dynvhost_mem_right right);
+
+/** Stop looking for faults in a region; waits for handlers that are about to use it. */
+void mem_fault_forget(const struct mem_region *region);
+
+/**
+ * Treat a fault if it lies in a window or its guards. Runs in signal handlers.
+ *
+ * @return true: go on where it happened; false: it is not ours, or it is a stray pointer and has
+ *         been reported.
+ */
+bool mem_fault_handle(const struct mem_fault *fault);
+
+/** Note that memory of the region is gone for good. Runs in signal handlers. */
+void mem_region_lose(struct mem_region *region);
 
 /** Take the pin bit off those of the pages that have it. Control thread. */
 void mem_window_unpin(

@@ -17,6 +17,7 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "mem_priv.h"
@@ -28,18 +29,25 @@
 #define RESERVE_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
 int
-mem_reserve_probe(void)
+mem_reserve_probe(char reason[MEM_REASON_SIZE])
 {
 	size_t length = (size_t)sysconf(_SC_PAGESIZE);
 	void *page = dynvhost_mem_sys->mmap(
 		NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int rc = 0;
 
-	if (page == MAP_FAILED)
+	snprintf(reason, MEM_REASON_SIZE, "mappings can be populated with an error code");
+	if (page == MAP_FAILED) {
+		snprintf(reason, MEM_REASON_SIZE, "no memory to try it");
 		return -ENOMEM;
+	}
 	if (dynvhost_mem_sys->madvise(page, length, MADV_POPULATE_READ) != 0 ||
 		dynvhost_mem_sys->madvise(page, length, MADV_POPULATE_WRITE) != 0)
 		rc = -ENOTSUP;
+	if (rc != 0)
+		snprintf(reason, MEM_REASON_SIZE,
+			"this kernel cannot populate a mapping with an error code "
+			"(MADV_POPULATE_READ, Linux 5.14)");
 	dynvhost_mem_sys->munmap(page, length);
 	return rc;
 }
@@ -61,23 +69,29 @@ mem_reserve(struct mem_engine_window *window)
 	return 0;
 }
 
-void
+bool
 mem_reserve_release(struct mem_engine_window *window)
 {
 	if (window->start == NULL)
-		return;
+		return true;
 	window->start = NULL;
 	if (atomic_load(&window->dead))
-		return;
+		return false;
 	if (dynvhost_mem_sys->munmap(window->map, window->map_length) == 0)
-		return;
+		return true;
 	/*
 	 * At the limit of mappings the kernel does not cut a piece out of a larger one, into which
 	 * a reservation with nothing open may have merged. Were something open, this would empty
 	 * it.
 	 */
-	dynvhost_mem_sys->mmap(
-		window->map, window->map_length, PROT_NONE, RESERVE_FLAGS | MAP_FIXED, -1, 0);
+	return dynvhost_mem_sys->mmap(window->map, window->map_length, PROT_NONE,
+		       RESERVE_FLAGS | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+void
+mem_reserve_free(struct mem_engine_window *window)
+{
+	mem_reserve_release(window);
 }
 
 /**
@@ -149,4 +163,12 @@ mem_reserve_populate(struct mem_engine_window *window, uint64_t offset, uint64_t
 	int advice = window->right == DYNVHOST_MEM_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
 
 	return dynvhost_mem_sys->madvise(window->start + offset, length, advice) == 0 ? 0 : -errno;
+}
+
+int
+mem_reserve_repair(struct mem_engine_window *window, uint64_t offset)
+{
+	int rc = mem_reserve_populate(window, offset, window->page_size);
+
+	return rc == -EFAULT ? -ENODATA : rc;
 }

@@ -11,8 +11,8 @@
 
 #include "mem_engine.h"
 
-/** 0 when the kernel can populate with error codes (Linux 5.14), else -ENOTSUP. */
-int mem_reserve_probe(void);
+/** As `probe` of struct mem_engine: whether the kernel can populate with error codes. */
+int mem_reserve_probe(char reason[MEM_REASON_SIZE]);
 
 /**
  * Reserve a window between two guards, its first page placed as pages of the file must be. Fills
@@ -20,8 +20,15 @@ int mem_reserve_probe(void);
  */
 int mem_reserve(struct mem_engine_window *window);
 
-/** Give a window's range back, or leave it for ever if the window is dead. */
-void mem_reserve_release(struct mem_engine_window *window);
+/**
+ * Give a window's range back, or leave it for ever if the window is dead.
+ *
+ * @return whether nothing that the window has shown is mapped any more.
+ */
+bool mem_reserve_release(struct mem_engine_window *window);
+
+/** As `release` of struct mem_engine. */
+void mem_reserve_free(struct mem_engine_window *window);
 
 /**
  * Map a range of the window's file in place of the reservation, without any right, out of children
@@ -36,6 +43,9 @@ int mem_reserve_allow(struct mem_engine_window *window, uint64_t offset, uint64_
 
 /** Have the kernel fill the page-table entries of a range that has its right. 0 or -errno. */
 int mem_reserve_populate(struct mem_engine_window *window, uint64_t offset, uint64_t length);
+
+/** As `repair` of struct mem_engine, for windows that are mapped in the ordinary way. */
+int mem_reserve_repair(struct mem_engine_window *window, uint64_t offset);
 
 /** Put the reservation back over a range. @return as `close` of struct mem_engine. */
 int mem_reserve_cover(struct mem_engine_window *window, uint64_t offset, uint64_t length);

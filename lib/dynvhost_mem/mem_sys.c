@@ -4,10 +4,14 @@
 
 /** @file Every call that leaves the library. */
 
+#include <errno.h>
 #include <fcntl.h>
+#include <numa.h>
+#include <numaif.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,6 +41,33 @@ sys_ioctl(int fd, unsigned long request, void *arg)
 	return ioctl(fd, request, arg);
 }
 
+static int
+sys_userfaultfd(int flags)
+{
+	return (int)syscall(SYS_userfaultfd, flags);
+}
+
+static int
+sys_memfd_create(const char *name, unsigned int flags)
+{
+	return memfd_create(name, flags);
+}
+
+/**
+ * Has the kernel read a signal set from there, which it does before it finds that it has nothing to
+ * do with it (EINVAL).
+ */
+static int
+sys_loadable(const void *addr)
+{
+	const int no_such_change = -1;
+
+	if (syscall(SYS_rt_sigprocmask, no_such_change, addr, NULL, sizeof(uint64_t)) == 0 ||
+		errno == EINVAL)
+		return 0;
+	return -1;
+}
+
 static uint64_t
 sys_now_ns(void)
 {
@@ -60,6 +91,12 @@ sys_max_map_count(void)
 	return count;
 }
 
+static int
+sys_max_numa_node(void)
+{
+	return numa_available() < 0 ? -1 : numa_max_node();
+}
+
 const struct mem_sys_ops dynvhost_mem_sys_real = {
 	.mmap = mmap,
 	.munmap = munmap,
@@ -74,7 +111,13 @@ const struct mem_sys_ops dynvhost_mem_sys_real = {
 	.writable = sys_writable,
 	.close = close,
 	.ioctl = sys_ioctl,
+	.userfaultfd = sys_userfaultfd,
+	.memfd_create = sys_memfd_create,
+	.loadable = sys_loadable,
 	.calloc = calloc,
+	.get_mempolicy = get_mempolicy,
+	.move_pages = move_pages,
+	.max_numa_node = sys_max_numa_node,
 	.now_ns = sys_now_ns,
 	.max_map_count = sys_max_map_count,
 };

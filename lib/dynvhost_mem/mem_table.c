@@ -119,6 +119,9 @@ table_put_region(struct mem_region *region)
 	for (link = &mem->regions; *link != region; link = &(*link)->next)
 		;
 	*link = region->next;
+	mem_idle_forget(region);
+	if (atomic_load(&region->lost))
+		atomic_fetch_sub(&mem->lost_regions, 1);
 	atomic_fetch_sub_explicit(
 		&mem->counters.guest_bytes, region->pub.size, memory_order_relaxed);
 	mem_windows_fini(region);
@@ -151,14 +154,24 @@ table_new_region(struct dynvhost_mem *mem, const struct dynvhost_mem_slot *slot,
 	region->first_file_page = slot->file_offset >> region->pub.page_shift;
 	region->n_pages = ((phase + slot->size - 1) >> region->pub.page_shift) + 1;
 	region->granule_pages = table_granule_pages(mem, region->pub.page_shift);
+	region->engine = mem->engine;
 	rc = mem_windows_init(region);
+	if (rc == -ENOTSUP && mem->fallback != NULL) {
+		region->engine = mem->fallback;
+		rc = mem_windows_init(region);
+	}
 	if (rc != 0) {
 		mem_file_put(mem, file);
 		free(region);
+		if (rc == -ENOTSUP)
+			return mem_fail(mem, rc,
+				"region at gpa 0x%jx: engine %s cannot serve its file",
+				(uintmax_t)slot->gpa, mem->engine->name);
 		return mem_fail(mem, -ENOMEM,
 			"region at gpa 0x%jx, %ju bytes: cannot reserve addresses: %s",
 			(uintmax_t)slot->gpa, (uintmax_t)slot->size, strerror(-rc));
 	}
+	region->serial = ++mem->last_serial;
 	region->next = mem->regions;
 	mem->regions = region;
 	mem_count(&mem->counters.guest_bytes, slot->size);
@@ -178,7 +191,8 @@ table_find_same(const struct dynvhost_mem_view *old, const struct dynvhost_mem_s
 
 		if (region->gpa == slot->gpa && region->size == slot->size &&
 			region->uva == slot->uva && region->file_offset == slot->file_offset &&
-			mem_region_of(region)->file == file)
+			mem_region_of(region)->file == file &&
+			!atomic_load(&mem_region_of(region)->lost))
 			return mem_region_of(region);
 	}
 	return NULL;

@@ -47,38 +47,59 @@ window_raise_peak(_Atomic uint64_t *peak, uint64_t value)
 /** Account for pages that are no longer reachable. */
 static void
 window_uncharge(
-	struct dynvhost_mem *mem, enum dynvhost_mem_right right, uint64_t bytes, uint64_t n_heads)
+	struct mem_region *region, enum dynvhost_mem_right right, uint64_t bytes, uint64_t n_heads)
 {
+	struct dynvhost_mem *mem = region->pub.mem;
 	struct mem_counters *counters = &mem->counters;
+	int64_t mappings = (int64_t)(n_heads * region->engine->mappings);
 
 	atomic_fetch_sub_explicit(&counters->loadable_bytes, bytes, memory_order_relaxed);
 	if (right == DYNVHOST_MEM_WRITE)
 		atomic_fetch_sub_explicit(&counters->storable_bytes, bytes, memory_order_relaxed);
-	atomic_fetch_sub_explicit(
-		&window_mappings, (int64_t)(n_heads * mem->engine->mappings), memory_order_relaxed);
+	atomic_fetch_sub_explicit(&mem->mappings, mappings, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&window_mappings, mappings, memory_order_relaxed);
+}
+
+/**
+ * Charge for mappings of one call. Those of all ports together have a limit, and one port may have
+ * no more of them than it leaves to others: there is always some room for the next.
+ */
+static bool
+window_charge_mappings(struct dynvhost_mem *mem, int64_t n)
+{
+	int64_t all = atomic_fetch_add_explicit(&window_mappings, n, memory_order_relaxed) + n;
+	int64_t own = atomic_fetch_add_explicit(&mem->mappings, n, memory_order_relaxed) + n;
+
+	return n == 0 || own <= mem->max_mappings - all;
+}
+
+/** Charge for bytes of the cap. */
+static bool
+window_charge_bytes(struct dynvhost_mem *mem, enum dynvhost_mem_right right, uint64_t bytes)
+{
+	struct mem_counters *counters = &mem->counters;
+	uint64_t max_bytes = mem->config.max_bytes;
+	uint64_t before;
+
+	before = atomic_fetch_add_explicit(&counters->loadable_bytes, bytes, memory_order_relaxed);
+	if (right == DYNVHOST_MEM_WRITE)
+		mem_count(&counters->storable_bytes, bytes);
+	if (max_bytes == 0 || (before <= max_bytes && bytes <= max_bytes - before))
+		return true;
+	atomic_store_explicit(&mem->room_wanted, true, memory_order_relaxed);
+	return false;
 }
 
 /** Account for one call that makes @p bytes reachable, before it is made. 0 or -EAGAIN. */
 static int
-window_charge(struct dynvhost_mem *mem, enum dynvhost_mem_right right, uint64_t bytes)
+window_charge(struct mem_region *region, enum dynvhost_mem_right right, uint64_t bytes)
 {
-	struct mem_counters *counters = &mem->counters;
-	int64_t mappings = mem->engine->mappings;
-	uint64_t max_bytes = mem->config.max_bytes;
-	uint64_t before;
-	bool within;
+	struct dynvhost_mem *mem = region->pub.mem;
+	bool mappings = window_charge_mappings(mem, region->engine->mappings);
 
-	within = atomic_fetch_add_explicit(&window_mappings, mappings, memory_order_relaxed) +
-			 mappings <=
-		 mem->max_mappings;
-	before = atomic_fetch_add_explicit(&counters->loadable_bytes, bytes, memory_order_relaxed);
-	if (right == DYNVHOST_MEM_WRITE)
-		mem_count(&counters->storable_bytes, bytes);
-	if (max_bytes != 0 && (before > max_bytes || bytes > max_bytes - before))
-		within = false;
-	if (within)
+	if (window_charge_bytes(mem, right, bytes) && mappings)
 		return 0;
-	window_uncharge(mem, right, bytes, 1);
+	window_uncharge(region, right, bytes, 1);
 	return -EAGAIN;
 }
 
@@ -91,46 +112,68 @@ window_raise_peaks(struct mem_counters *counters)
 		atomic_load_explicit(&counters->storable_bytes, memory_order_relaxed));
 }
 
+/** Note that @p n pages are open now. */
+static void
+window_opened(struct mem_region *region, uint64_t n)
+{
+	struct dynvhost_mem *mem = region->pub.mem;
+	const struct mem_engine *engine = region->engine;
+	uint64_t now_ns = dynvhost_mem_sys->now_ns();
+
+	mem_rate_charge(&mem->opens, now_ns,
+		(engine->open_call_ns + n * engine->open_page_ns) * MEM_OPEN_PAYBACK);
+	mem_count(&mem->counters.opens, n);
+	atomic_store_explicit(&mem->counters.last_open_ns, now_ns, memory_order_relaxed);
+	window_raise_peaks(&mem->counters);
+}
+
 int
-mem_window_open_run(
-	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t n)
+mem_window_open_run(struct mem_region *region, enum dynvhost_mem_right right, uint64_t first,
+	uint64_t n, uint64_t *opened)
 {
 	struct mem_window *window = &region->window[right];
-	struct dynvhost_mem *mem = region->pub.mem;
+	const struct mem_engine *engine = region->engine;
 	uint32_t shift = region->pub.page_shift;
+	uint64_t bytes;
 	int rc;
 
+	*opened = 0;
 	if (atomic_load_explicit(&window->engine.dead, memory_order_relaxed))
 		return -EAGAIN;
-	if (!mem->engine->whole) {
-		rc = window_charge(mem, right, n << shift);
+	if (!engine->whole) {
+		rc = window_charge(region, right, n << shift);
 		if (rc != 0)
 			return rc;
 	}
-	rc = mem->engine->open(&window->engine, first << shift, n << shift);
-	if (rc == 0) {
-		mem_count(&mem->counters.opens, n);
-		atomic_store_explicit(&mem->counters.last_open_ns, dynvhost_mem_sys->now_ns(),
-			memory_order_relaxed);
-		window_raise_peaks(&mem->counters);
-	} else if (rc != -EBUSY && !mem->engine->whole) {
-		window_uncharge(mem, right, n << shift, 1);
-	}
+	rc = engine->open(&window->engine, first << shift, n << shift, &bytes);
+	*opened = bytes >> shift;
+	if (*opened != 0)
+		window_opened(region, *opened);
+	if (rc == -EOWNERDEAD)
+		mem_region_lose(region);
+	if (rc != 0 && rc != -EBUSY && !engine->whole)
+		window_uncharge(region, right, (n - *opened) << shift, *opened == 0 ? 1 : 0);
 	return rc;
 }
 
-/** Set @p bits on an open page whose state was @p s. @return false: the state has changed. */
-static bool
+void
+mem_region_lose(struct mem_region *region)
+{
+	if (!atomic_exchange(&region->lost, true))
+		atomic_fetch_add(&region->pub.mem->lost_regions, 1);
+}
+
+/** Set @p bits on an open page whose state was @p s, unless the state has changed. */
+static void
 window_use(struct mem_region *region, enum dynvhost_mem_right right, uint64_t page, uint8_t s,
 	uint8_t bits)
 {
 	const uint8_t gained = bits & ~s;
 
 	if (!atomic_compare_exchange_strong(&region->window[right].pages.state[page], &s, s | bits))
-		return false;
+		return;
 	if ((gained & DYNVHOST_MEM_PIN) != 0)
 		mem_count(&region->pub.mem->counters.pinned_bytes, region->file->page_size);
-	return true;
 }
 
 int
@@ -144,36 +187,33 @@ mem_window_open(struct mem_region *region, enum dynvhost_mem_right right, uint64
 
 	while (page <= last) {
 		uint8_t s = atomic_load_explicit(&state[page], memory_order_acquire);
-		bool lost = false;
 		int rc = 0;
 
 		if ((s & needed) == needed) {
 			page++;
 			continue;
 		}
-		if ((s & DYNVHOST_MEM_BUSY) != 0) {
-			lost = true;
+		/* Every other turn counts: somebody else may undo what was done. */
+		if (spins-- == 0)
+			return -EAGAIN;
+		if ((s & DYNVHOST_MEM_BUSY) != 0)
 			window_pause();
-		} else if ((s & DYNVHOST_MEM_OPEN) != 0) {
-			lost = !window_use(region, right, page, s, needed);
-		} else {
+		else if ((s & DYNVHOST_MEM_OPEN) != 0)
+			window_use(region, right, page, s, needed);
+		else
 			rc = mem_group_open(region, right, page, last, ask);
-			lost = rc > 0;
-		}
-		if (rc < 0) {
+		if (rc != 0) {
 			mem_count(&region->pub.mem->counters.denials, 1);
 			return -EAGAIN;
 		}
-		if (lost && spins-- == 0)
-			return -EAGAIN;
 	}
 	return 0;
 }
 
-/** Turn a page that may be closed into BUSY. */
-static bool
-window_claim_idle(_Atomic uint8_t *state)
+bool
+mem_window_claim_idle(struct mem_region *region, enum dynvhost_mem_right right, uint64_t page)
 {
+	_Atomic uint8_t *state = &region->window[right].pages.state[page];
 	uint8_t s = atomic_load(state);
 
 	return (s & ~MEM_PAGE_HEAD) == DYNVHOST_MEM_OPEN &&
@@ -199,9 +239,8 @@ window_move_heads(
 	return heads;
 }
 
-/** Close pages [first, end), which are all claimed. @return whether they are closed. */
-static bool
-window_close_run(
+bool
+mem_window_close_run(
 	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t end)
 {
 	_Atomic uint8_t *state = region->window[right].pages.state;
@@ -210,10 +249,10 @@ window_close_run(
 	uint64_t page;
 	int rc;
 
-	rc = mem->engine->close(
+	rc = region->engine->close(
 		&region->window[right].engine, first << shift, (end - first) << shift);
 	if (rc == 0) {
-		window_uncharge(mem, right, (end - first) << shift,
+		window_uncharge(region, right, (end - first) << shift,
 			window_move_heads(region, right, first, end));
 		mem_count(&mem->counters.closes, end - first);
 		for (page = first; page < end; page++)
@@ -223,28 +262,6 @@ window_close_run(
 			atomic_fetch_xor(&state[page], DYNVHOST_MEM_BUSY | DYNVHOST_MEM_OPEN);
 	}
 	return rc == 0;
-}
-
-uint64_t
-mem_window_close(
-	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t n)
-{
-	struct mem_pages *pages = &region->window[right].pages;
-	uint64_t end = first + n;
-	uint64_t closed = 0;
-	uint64_t page, run;
-
-	if (region->pub.mem->engine->whole)
-		return 0;
-	for (page = mem_pages_next(pages, first); page < end; page = mem_pages_next(pages, run)) {
-		for (run = page; run < end && window_claim_idle(&pages->state[run]); run++)
-			;
-		if (run == page)
-			run++;
-		else if (window_close_run(region, right, page, run))
-			closed += run - page;
-	}
-	return closed;
 }
 
 void
@@ -277,16 +294,16 @@ window_init(struct mem_region *region, enum dynvhost_mem_right right)
 	view->fd = region->file->fd;
 	view->right = right;
 	view->dump = mem->config.dump;
-	view->uffd = -1;
+	view->fence = &mem->fence;
 	rc = mem_pages_init(&window->pages, region->n_pages);
 	if (rc != 0)
 		return rc;
-	rc = mem->engine->reserve(view);
+	rc = region->engine->reserve(view);
 	if (rc != 0)
 		return rc;
 	region->pub.window[right].base = view->start + region->pub.phase;
 	region->pub.window[right].state = window->pages.state;
-	if (mem->engine->whole) {
+	if (region->engine->whole) {
 		mem_count(&mem->counters.loadable_bytes, view->length);
 		if (right == DYNVHOST_MEM_WRITE)
 			mem_count(&mem->counters.storable_bytes, view->length);
@@ -311,13 +328,13 @@ window_drain(struct mem_region *region, enum dynvhost_mem_right right)
 		open++;
 		heads += (s & MEM_PAGE_HEAD) != 0;
 		if ((s & DYNVHOST_MEM_OPEN) != 0 && atomic_load(&window->engine.dead))
-			mem->engine->close(&window->engine, page << shift, UINT64_C(1) << shift);
+			region->engine->close(&window->engine, page << shift, UINT64_C(1) << shift);
 	}
 	mem_count(&mem->counters.closes, open);
-	if (mem->engine->whole)
-		window_uncharge(mem, right, window->engine.length, 0);
+	if (region->engine->whole)
+		window_uncharge(region, right, window->engine.length, 0);
 	else
-		window_uncharge(mem, right, open << shift, heads);
+		window_uncharge(region, right, open << shift, heads);
 }
 
 int
@@ -339,6 +356,10 @@ mem_windows_init(struct mem_region *region)
 		else
 			region->probe = probe;
 	}
+	if (rc == 0)
+		rc = mem_fault_watch(region, DYNVHOST_MEM_READ);
+	if (rc == 0)
+		rc = mem_fault_watch(region, DYNVHOST_MEM_WRITE);
 	if (rc != 0)
 		mem_windows_fini(region);
 	return rc;
@@ -349,12 +370,13 @@ mem_windows_fini(struct mem_region *region)
 {
 	int right;
 
+	mem_fault_forget(region);
 	for (right = 0; right < DYNVHOST_MEM_WINDOWS; right++) {
 		struct mem_window *window = &region->window[right];
 
 		if (window->engine.start != NULL)
 			window_drain(region, right);
-		region->pub.mem->engine->release(&window->engine);
+		region->engine->release(&window->engine);
 		mem_pages_fini(&window->pages);
 	}
 	if (region->probe != NULL)

@@ -11,35 +11,158 @@
 #include <linux/memfd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "mem_test.h"
 
-int
-mt_memfd(uint64_t size)
+const struct mt_kind mt_uffd = {"uffd", DYNVHOST_MEM_MODE_UFFD, MT_4K};
+const struct mt_kind mt_uffd_huge = {"uffd_huge", DYNVHOST_MEM_MODE_UFFD, MT_2M};
+const struct mt_kind mt_mmap = {"mmap", DYNVHOST_MEM_MODE_MMAP, MT_4K};
+const struct mt_kind mt_mmap_huge = {"mmap_huge", DYNVHOST_MEM_MODE_MMAP, MT_2M};
+const struct mt_kind *mt_kind = &mt_uffd;
+
+static uint64_t
+mt_free_huge_pages(void)
 {
-	int fd = memfd_create("guest", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+	FILE *file = fopen("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "re");
+	uint64_t n = 0;
+
+	if (file == NULL)
+		return 0;
+	if (fscanf(file, "%" SCNu64, &n) != 1)
+		n = 0;
+	fclose(file);
+	return n;
+}
+
+/** Set the kind before a test, and put right what a test that failed may have left. */
+static int
+mt_begin(void **state)
+{
+	dynvhost_mem_sys = &dynvhost_mem_sys_real;
+	mt_kind = *state;
+	return 0;
+}
+
+static void
+mt_no_huge_pages(void **state)
+{
+	mt_skip("fewer than %d huge pages of 2 MiB are free (vm.nr_hugepages)", MT_HUGE_NEEDED);
+}
+
+/** The name of a test on a kind; never freed. */
+static const char *
+mt_name(const struct mt_kind *kind, const char *test)
+{
+	char *name = NULL;
+
+	if (asprintf(&name, "%s_on_%s", test, kind->name) < 0)
+		abort();
+	return name;
+}
+
+int
+mt_run(const struct CMUnitTest *tests, size_t n_tests, const struct mt_kind *const *kinds,
+	size_t n_kinds)
+{
+	struct CMUnitTest *all = calloc(n_tests * n_kinds, sizeof(*all));
+	size_t n = 0, i, k;
+
+	if (all == NULL)
+		abort();
+	for (k = 0; k < n_kinds; k++) {
+		bool lacks = kinds[k]->page != MT_4K && mt_free_huge_pages() < MT_HUGE_NEEDED;
+
+		for (i = 0; i < (lacks ? 1 : n_tests); i++) {
+			all[n] = tests[i];
+			all[n].name = mt_name(kinds[k], lacks ? "all" : tests[i].name);
+			all[n].setup_func = mt_begin;
+			all[n].initial_state = (void *)(uintptr_t)kinds[k];
+			if (lacks)
+				all[n].test_func = mt_no_huge_pages;
+			n++;
+		}
+	}
+	return _cmocka_run_group_tests("mem", all, n, NULL, NULL);
+}
+
+bool
+mt_is_long(void)
+{
+	const char *form = getenv("DYNVHOST_TEST_LONG");
+
+	return form != NULL && strcmp(form, "1") == 0;
+}
+
+static int
+mt_new_file(uint64_t size, unsigned int flags)
+{
+	unsigned int huge = MT_PAGE == MT_4K ? 0 : MFD_HUGETLB | MFD_HUGE_2MB;
+	int fd = memfd_create("guest", MFD_CLOEXEC | flags | huge);
 
 	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	assert_int_equal(ftruncate(fd, (off_t)((size + MT_PAGE - 1) / MT_PAGE * MT_PAGE)), 0);
+	if (MT_PAGE == MT_4K)
+		assert_int_equal(ftruncate(fd, (off_t)size), 0);
 	return fd;
 }
 
 int
-mt_memfd_huge(uint32_t n_pages)
+mt_memfd(uint64_t size)
 {
-	int fd = memfd_create(
-		"guest-huge", MFD_ALLOW_SEALING | MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+	return mt_new_file(size, MFD_ALLOW_SEALING);
+}
 
-	if (fd < 0)
-		return -1;
-	if (ftruncate(fd, (off_t)(n_pages * MT_2M)) != 0 ||
-		fallocate(fd, 0, 0, (off_t)(n_pages * MT_2M)) != 0) {
-		close(fd);
-		return -1;
+int
+mt_memfd_unsealable(uint64_t size)
+{
+	return mt_new_file(size, 0);
+}
+
+/** Map the pages of a file that hold a range. @return the range's first byte. */
+static uint8_t *
+mt_map(int fd, uint64_t offset, size_t length, void **map, size_t *map_length)
+{
+	uint64_t phase = offset % MT_2M;
+
+	*map_length = (phase + length + MT_2M - 1) / MT_2M * MT_2M;
+	*map = mmap(
+		NULL, *map_length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(offset - phase));
+	assert_ptr_not_equal(*map, MAP_FAILED);
+	return (uint8_t *)*map + phase;
+}
+
+void
+mt_put(int fd, uint64_t offset, const void *data, size_t length)
+{
+	size_t map_length;
+	void *map;
+
+	if (MT_PAGE == MT_4K) {
+		assert_int_equal(pwrite(fd, data, length, (off_t)offset), length);
+		return;
 	}
-	return fd;
+	memcpy(mt_map(fd, offset, length, &map, &map_length), data, length);
+	munmap(map, map_length);
+}
+
+void
+mt_get(int fd, uint64_t offset, void *data, size_t length)
+{
+	size_t map_length;
+	void *map;
+
+	if (MT_PAGE == MT_4K) {
+		assert_int_equal(pread(fd, data, length, (off_t)offset), length);
+		return;
+	}
+	memcpy(data, mt_map(fd, offset, length, &map, &map_length), length);
+	munmap(map, map_length);
 }
 
 void
@@ -48,7 +171,7 @@ mt_fill(int fd, uint64_t offset, uint64_t length)
 	uint64_t end = offset + length;
 
 	for (; offset < end; offset += MT_PAGE)
-		assert_int_equal(pwrite(fd, "", 1, (off_t)offset), 1);
+		mt_put(fd, offset, "", 1);
 }
 
 uint64_t
@@ -68,6 +191,8 @@ mt_create(const struct dynvhost_mem_config *config)
 
 	if (config != NULL)
 		with = *config;
+	if (with.mode == DYNVHOST_MEM_MODE_AUTO)
+		with.mode = mt_kind->mode;
 	assert_int_equal(dynvhost_mem_create(&with, &mem), 0);
 	return mem;
 }
@@ -117,6 +242,22 @@ mt_hva(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_t len,
 	return span.hva;
 }
 
+uint64_t
+mt_close(struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t n)
+{
+	uint64_t end = first + n;
+	uint64_t closed = 0;
+	uint64_t run;
+
+	for (; first < end; first = run + 1) {
+		for (run = first; run < end && mem_window_claim_idle(region, right, run); run++)
+			;
+		if (run > first && mem_window_close_run(region, right, first, run))
+			closed += run - first;
+	}
+	return closed;
+}
+
 struct dynvhost_mem_stats
 mt_stats(const struct dynvhost_mem *mem)
 {
@@ -125,6 +266,77 @@ mt_stats(const struct dynvhost_mem *mem)
 	memset(&stats, 0xff, sizeof(stats));
 	dynvhost_mem_stats_get(mem, &stats);
 	return stats;
+}
+
+/** ioctl PAGEMAP_SCAN, of Linux 6.7. */
+struct mt_scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+struct mt_scan_range {
+	uint64_t start, end, categories;
+};
+#define MT_SCAN         _IOWR('f', 16, struct mt_scan)
+#define MT_SCAN_PRESENT (UINT64_C(1) << 3)
+
+/** Bytes of pages in [first, end) that have a page-table entry; asks about ranges. -1: cannot. */
+static int64_t
+mt_scan_present(int fd, uint64_t first, uint64_t end)
+{
+	struct mt_scan_range range[64];
+	struct mt_scan scan = {
+		.size = sizeof(scan),
+		.start = first,
+		.end = end,
+		.vec = (uintptr_t)range,
+		.vec_len = 64,
+		.category_mask = MT_SCAN_PRESENT,
+		.return_mask = MT_SCAN_PRESENT,
+	};
+	int64_t bytes = 0;
+	int i, n;
+
+	for (; scan.start < end; scan.start = scan.walk_end) {
+		n = ioctl(fd, MT_SCAN, &scan);
+		if (n < 0)
+			return -1;
+		for (i = 0; i < n; i++)
+			bytes += (int64_t)(range[i].end - range[i].start);
+	}
+	return bytes;
+}
+
+/** Bytes of pages in [first, end) that have a page-table entry; looks at each. */
+static uint64_t
+mt_count_present(int fd, uint64_t first, uint64_t end)
+{
+	static uint64_t entry[1 << 16];
+	uint64_t bytes = 0;
+	size_t n, i;
+
+	for (; first < end; first += n * MT_4K) {
+		n = (end - first) / MT_4K < sizeof(entry) / 8 ? (end - first) / MT_4K
+							      : sizeof(entry) / 8;
+		assert_int_equal(
+			pread(fd, entry, n * 8, (off_t)(first / MT_4K * sizeof(entry[0]))), n * 8);
+		for (i = 0; i < n; i++)
+			bytes += (entry[i] >> 63) != 0 ? MT_4K : 0;
+	}
+	return bytes;
+}
+
+static uint64_t
+mt_present_bytes(uint64_t first, uint64_t end)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int64_t bytes;
+
+	assert_true(fd >= 0);
+	bytes = mt_scan_present(fd, first, end);
+	if (bytes < 0)
+		bytes = (int64_t)mt_count_present(fd, first, end);
+	close(fd);
+	return (uint64_t)bytes;
 }
 
 struct mt_reach
@@ -139,7 +351,7 @@ mt_reach(int fd)
 	maps = fopen("/proc/self/maps", "re");
 	assert_non_null(maps);
 	while (fgets(line, sizeof(line), maps) != NULL) {
-		uint64_t first, end, inode;
+		uint64_t first, end, inode, bytes;
 		char right[5];
 
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %" SCNu64, &first, &end,
@@ -147,8 +359,12 @@ mt_reach(int fd)
 			inode != st.st_ino)
 			continue;
 		reach.mappings++;
-		reach.loadable += right[0] == 'r' ? end - first : 0;
-		reach.storable += right[1] == 'w' ? end - first : 0;
+		if (right[0] != 'r')
+			continue;
+		bytes = mt_kind->mode == DYNVHOST_MEM_MODE_UFFD ? mt_present_bytes(first, end)
+								: end - first;
+		reach.loadable += bytes;
+		reach.storable += right[1] == 'w' ? bytes : 0;
 	}
 	fclose(maps);
 	return reach;
@@ -196,8 +412,8 @@ mt_is_present(const void *addr)
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
 	assert_true(fd >= 0);
-	assert_int_equal(pread(fd, &entry, sizeof(entry),
-				 (off_t)((uintptr_t)addr / MT_PAGE * sizeof(entry))),
+	assert_int_equal(
+		pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)addr / MT_4K * sizeof(entry))),
 		sizeof(entry));
 	close(fd);
 	return (entry >> 63) != 0;
@@ -248,4 +464,41 @@ mt_store(volatile uint8_t *addr, uint8_t byte)
 	sigaction(SIGSEGV, &segv, NULL);
 	sigaction(SIGBUS, &bus, NULL);
 	return rc;
+}
+
+struct mt_end
+mt_child(void (*body)(void *arg), void *arg)
+{
+	struct mt_end end = {.status = -1};
+	size_t n = 0;
+	ssize_t got;
+	int pipe_fd[2];
+	pid_t child;
+
+	assert_int_equal(pipe2(pipe_fd, O_CLOEXEC), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		const struct rlimit no_core = {0, 0};
+
+		setrlimit(RLIMIT_CORE, &no_core);
+		dup2(pipe_fd[1], STDERR_FILENO);
+		dup2(pipe_fd[1], STDOUT_FILENO);
+		close(pipe_fd[1]);
+		setenv("CMOCKA_TEST_ABORT", "1", 1);
+		/* What the test framework would do about signals is not for here. */
+		signal(SIGSEGV, SIG_DFL);
+		signal(SIGBUS, SIG_DFL);
+		signal(SIGABRT, SIG_DFL);
+		alarm(60);
+		body(arg);
+		_exit(0);
+	}
+	close(pipe_fd[1]);
+	while (n < sizeof(end.said) - 1 &&
+		(got = read(pipe_fd[0], end.said + n, sizeof(end.said) - 1 - n)) > 0)
+		n += (size_t)got;
+	close(pipe_fd[0]);
+	assert_int_equal(waitpid(child, &end.status, 0), child);
+	return end;
 }

@@ -17,10 +17,39 @@
 
 #include "mem_priv.h"
 
-#define MT_PAGE UINT64_C(4096)
+/** What a test runs on: an engine, and files of one kind. */
+struct mt_kind {
+	const char *name;
+	enum dynvhost_mem_mode mode;
+	uint64_t page; /**< bytes of a page of the file */
+};
+extern const struct mt_kind mt_uffd, mt_uffd_huge, mt_mmap, mt_mmap_huge;
+
+/** The kind of the running test; mt_uffd where a suite does not say. */
+extern const struct mt_kind *mt_kind;
+
+/** Kinds to run a suite on: all, and those of small pages. */
+#define MT_ALL   (const struct mt_kind *const[]){&mt_uffd, &mt_mmap, &mt_uffd_huge, &mt_mmap_huge}, 4
+#define MT_SMALL (const struct mt_kind *const[]){&mt_uffd, &mt_mmap}, 2
+#define MT_HUGE  (const struct mt_kind *const[]){&mt_uffd_huge, &mt_mmap_huge}, 2
+#define MT_UFFD  (const struct mt_kind *const[]){&mt_uffd, &mt_uffd_huge}, 2
+#define MT_MMAP  (const struct mt_kind *const[]){&mt_mmap, &mt_mmap_huge}, 2
+
+/** Free huge pages that a test may need; where there are fewer, those kinds are skipped. */
+#define MT_HUGE_NEEDED 80
+
+/** Run @p tests on each of @p kinds, the kind being part of the test's name. @return failures. */
+int mt_run(const struct CMUnitTest *tests, size_t n_tests, const struct mt_kind *const *kinds,
+	size_t n_kinds);
+
+/** Whether the long form of the tests is wanted. */
+bool mt_is_long(void);
+
+#define MT_PAGE (mt_kind->page)
+#define MT_4K   UINT64_C(4096)
+#define MT_2M   (UINT64_C(2) << 20)
 #define MT_GPA  UINT64_C(0x100000000)
 #define MT_UVA  UINT64_C(0x7f0000000000)
-#define MT_2M   (UINT64_C(2) << 20)
 
 /** Skip the running test and say why. */
 #define mt_skip(...)                                 \
@@ -30,19 +59,25 @@
 		skip();                              \
 	} while (0)
 
-/** A new sealable memfd of @p size bytes without any memory; the test ends if there is none. */
+/** A new sealable file of the running kind, without any memory; the test ends if there is none. */
 int mt_memfd(uint64_t size);
 
-/** The same of 2 MiB huge pages, or -1 where the machine has fewer than @p n_pages free. */
-int mt_memfd_huge(uint32_t n_pages);
+/** The same that cannot be sealed. */
+int mt_memfd_unsealable(uint64_t size);
 
-/** Write to each page of a range of a file on tmpfs. */
+/** Store to a file, as the guest does. */
+void mt_put(int fd, uint64_t offset, const void *data, size_t length);
+
+/** Load from a file. */
+void mt_get(int fd, uint64_t offset, void *data, size_t length);
+
+/** Store to each page of a range of a file. */
 void mt_fill(int fd, uint64_t offset, uint64_t length);
 
 /** Bytes of memory the file holds. */
 uint64_t mt_file_bytes(int fd);
 
-/** Create a port with the mmap engine and everything else as in @p config (may be NULL). */
+/** Create a port, with the engine of the running kind unless @p config (may be NULL) names one. */
 struct dynvhost_mem *mt_create(const struct dynvhost_mem_config *config);
 
 /** A slot with a duplicate of @p fd, so that the test keeps its own. */
@@ -59,12 +94,24 @@ int mt_translate(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_t le
 uint8_t *mt_hva(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_t len,
 	enum dynvhost_mem_right right);
 
+/**
+ * Close those of the pages [first, first + n) that are open, not used lately and not pinned.
+ *
+ * @return number of pages closed.
+ */
+uint64_t
+mt_close(struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t n);
+
 struct dynvhost_mem_stats mt_stats(const struct dynvhost_mem *mem);
 
-/** What of a file this process could reach now, as the kernel says (/proc/self/maps). */
+/**
+ * What of a file this process could reach now, as the kernel says: bytes of mappings with rights
+ * (/proc/self/maps), of which a window behind userfaultfd shows those pages that have a page-table
+ * entry (/proc/self/pagemap).
+ */
 struct mt_reach {
-	uint64_t loadable; /**< bytes of mappings that can be read */
-	uint64_t storable; /**< bytes of mappings that can be written */
+	uint64_t loadable;
+	uint64_t storable;
 	uint64_t mappings; /**< number of mappings, also those without any right */
 };
 struct mt_reach mt_reach(int fd);
@@ -81,6 +128,15 @@ bool mt_is_present(const void *addr);
 /** Load or store one byte. @return the byte, or -1: it faulted. */
 int mt_load(const volatile uint8_t *addr);
 int mt_store(volatile uint8_t *addr, uint8_t byte);
+
+/** How a child process ended, and what it wrote to standard error. */
+struct mt_end {
+	int status; /**< as from waitpid() */
+	char said[1024];
+};
+
+/** Run @p body in a child process, which ends by exit status 0 if it returns. */
+struct mt_end mt_child(void (*body)(void *arg), void *arg);
 
 /** A kernel whose calls fail on demand. Counts calls from mt_fail_start() on. */
 enum mt_fail_kind {

@@ -106,10 +106,45 @@ mt_fail_ioctl(int fd, unsigned long request, void *arg)
 	return mt_fails(ENOMEM) ? -1 : dynvhost_mem_sys_real.ioctl(fd, request, arg);
 }
 
+static int
+mt_fail_userfaultfd(int flags)
+{
+	return mt_fails(EMFILE) ? -1 : dynvhost_mem_sys_real.userfaultfd(flags);
+}
+
+static int
+mt_fail_memfd_create(const char *name, unsigned int flags)
+{
+	return mt_fails(EMFILE) ? -1 : memfd_create(name, flags);
+}
+
+static int
+mt_fail_loadable(const void *addr)
+{
+	return mt_fails(EPERM) ? -1 : dynvhost_mem_sys_real.loadable(addr);
+}
+
 static void *
 mt_fail_calloc(size_t n, size_t size)
 {
 	return mt_fails(ENOMEM) ? NULL : calloc(n, size);
+}
+
+static long
+mt_fail_get_mempolicy(
+	int *mode, unsigned long *nodes, unsigned long max_node, void *addr, unsigned int flags)
+{
+	if (mt_fails(EFAULT))
+		return -1;
+	return dynvhost_mem_sys_real.get_mempolicy(mode, nodes, max_node, addr, flags);
+}
+
+static long
+mt_fail_move_pages(int pid, unsigned long n, void **pages, const int *nodes, int *status, int flags)
+{
+	if (mt_fails(ENOSYS))
+		return -1;
+	return dynvhost_mem_sys_real.move_pages(pid, n, pages, nodes, status, flags);
 }
 
 static struct mem_sys_ops mt_fail_ops = {
@@ -125,7 +160,12 @@ static struct mem_sys_ops mt_fail_ops = {
 	.fallocate = mt_fail_fallocate,
 	.writable = mt_fail_writable,
 	.ioctl = mt_fail_ioctl,
+	.userfaultfd = mt_fail_userfaultfd,
+	.memfd_create = mt_fail_memfd_create,
+	.loadable = mt_fail_loadable,
 	.calloc = mt_fail_calloc,
+	.get_mempolicy = mt_fail_get_mempolicy,
+	.move_pages = mt_fail_move_pages,
 };
 
 void
@@ -134,6 +174,7 @@ mt_fail_start(enum mt_fail_kind kind, unsigned int at)
 	mt_fail_ops.close = dynvhost_mem_sys_real.close;
 	mt_fail_ops.now_ns = dynvhost_mem_sys_real.now_ns;
 	mt_fail_ops.max_map_count = dynvhost_mem_sys_real.max_map_count;
+	mt_fail_ops.max_numa_node = dynvhost_mem_sys_real.max_numa_node;
 	mt_fail.kind = kind;
 	mt_fail.at = at;
 	mt_fail.calls = 0;

@@ -89,7 +89,7 @@ fail_idle(struct fail_session *s)
 	for (page = 0; page < region->n_pages; page++)
 		atomic_fetch_and(&region->window[DYNVHOST_MEM_READ].pages.state[page],
 			(uint8_t)~DYNVHOST_MEM_REF);
-	mem_window_close(region, DYNVHOST_MEM_READ, 0, region->n_pages);
+	mt_close(region, DYNVHOST_MEM_READ, 0, region->n_pages);
 }
 
 static void
@@ -177,26 +177,65 @@ fail_everywhere(const struct dynvhost_mem_config *config, enum mt_fail_kind kind
 	assert_true(at > 30);
 }
 
-static const struct dynvhost_mem_config fail_plain = {.name = "plain"};
-static const struct dynvhost_mem_config fail_granules = {
-	.name = "granules", .granule = 4 * MT_PAGE, .max_bytes = SIZE};
-static const struct dynvhost_mem_config fail_eager = {
-	.name = "eager", .mode = DYNVHOST_MEM_MODE_EAGER};
+static void
+fail_everywhere_with_all(enum mt_fail_kind kind)
+{
+	const struct dynvhost_mem_config plain = {.name = "plain", .mode = mt_kind->mode};
+	const struct dynvhost_mem_config granules = {.name = "granules",
+		.mode = mt_kind->mode,
+		.granule = 4 * MT_PAGE,
+		.max_bytes = SIZE};
+
+	fail_everywhere(&plain, kind);
+	fail_everywhere(&granules, kind);
+}
 
 static void
 one_failure_anywhere(void **state)
 {
-	fail_everywhere(&fail_plain, MT_FAIL_ONE);
-	fail_everywhere(&fail_granules, MT_FAIL_ONE);
-	fail_everywhere(&fail_eager, MT_FAIL_ONE);
+	fail_everywhere_with_all(MT_FAIL_ONE);
 }
 
 static void
 failure_for_good_from_anywhere(void **state)
 {
-	fail_everywhere(&fail_plain, MT_FAIL_FROM);
-	fail_everywhere(&fail_granules, MT_FAIL_FROM);
-	fail_everywhere(&fail_eager, MT_FAIL_FROM);
+	fail_everywhere_with_all(MT_FAIL_FROM);
+}
+
+static void
+failure_of_the_eager_engine(void **state)
+{
+	const struct dynvhost_mem_config eager = {.name = "eager", .mode = DYNVHOST_MEM_MODE_EAGER};
+
+	fail_everywhere(&eager, MT_FAIL_ONE);
+	fail_everywhere(&eager, MT_FAIL_FROM);
+}
+
+/** A trial that fails half-way says so, and leaves nothing behind. */
+static void
+failure_anywhere_in_a_trial(void **state)
+{
+	const struct mem_engine *engine = &dynvhost_mem_engine_uffd;
+	char reason[MEM_REASON_SIZE];
+	unsigned int fds = mt_count_fds(), maps = mt_count_maps();
+	unsigned int at = 0, calls, refused = 0;
+	int rc;
+
+	do {
+		reason[0] = '\0';
+		mt_fail_start(MT_FAIL_ONE, ++at);
+		rc = engine->probe(reason);
+		calls = mt_fail_stop();
+		refused += rc != 0;
+		assert_true(strlen(reason) > 10);
+		assert_int_equal(mt_count_fds(), fds);
+		/* Where munmap() fails, an address range stays reserved. */
+		assert_true(mt_count_maps() <= maps + 1);
+		maps = mt_count_maps();
+	} while (at <= calls);
+	print_message("%u calls, %u matter\n", calls, refused);
+	assert_int_equal(rc, 0);
+	assert_true(refused > 30);
 }
 
 /** A gap that cannot be filled kills the window, and the gap is never unmapped. */
@@ -227,6 +266,7 @@ a_gap_kills_the_window_and_stays(void **state)
 	uint8_t *stranger;
 
 	mt_hva(view, MT_GPA, 2 * MT_PAGE, DYNVHOST_MEM_WRITE);
+	fail_gap = NULL;
 	gap_ops.mmap = fail_gap_mmap;
 	dynvhost_mem_sys = &gap_ops;
 	fail_gap_on = true;
@@ -260,7 +300,7 @@ a_gap_kills_the_window_and_stays(void **state)
 static long
 fail_few_mappings(void)
 {
-	return 20;
+	return 40;
 }
 
 static void
@@ -283,20 +323,20 @@ open_pages_leave_mappings_to_others(void **state)
 	for (page = 0; page < 32; page += 2)
 		opened += mt_translate(
 				  view, MT_GPA + page * MT_PAGE, 1, DYNVHOST_MEM_READ, &span) == 0;
-	/* Ten mappings, two for each page that stands alone. */
+	/* Half of twenty mappings, two for each page that stands alone. */
 	assert_int_equal(opened, 5);
 	assert_int_equal(mt_stats(mem).denials, 11);
 	for (page = 0; page < 32; page++)
 		atomic_fetch_and(&region->window[DYNVHOST_MEM_READ].pages.state[page],
 			(uint8_t)~DYNVHOST_MEM_REF);
-	assert_int_equal(mem_window_close(region, DYNVHOST_MEM_READ, 2, 2), 1);
+	assert_int_equal(mt_close(region, DYNVHOST_MEM_READ, 2, 2), 1);
 	mt_hva(view, MT_GPA + 10 * MT_PAGE, 4 * MT_PAGE, DYNVHOST_MEM_READ);
 	assert_int_equal(
 		mt_translate(view, MT_GPA + 20 * MT_PAGE, 1, DYNVHOST_MEM_READ, &span), -EAGAIN);
 	/* Closing within what one call opened makes two of it: nothing becomes free. */
 	atomic_fetch_and(
 		&region->window[DYNVHOST_MEM_READ].pages.state[11], (uint8_t)~DYNVHOST_MEM_REF);
-	assert_int_equal(mem_window_close(region, DYNVHOST_MEM_READ, 11, 1), 1);
+	assert_int_equal(mt_close(region, DYNVHOST_MEM_READ, 11, 1), 1);
 	assert_int_equal(
 		mt_translate(view, MT_GPA + 20 * MT_PAGE, 1, DYNVHOST_MEM_READ, &span), -EAGAIN);
 	dynvhost_mem_view_release(view);
@@ -305,6 +345,38 @@ open_pages_leave_mappings_to_others(void **state)
 		mt_hva(view, MT_GPA + page * MT_PAGE, 1, DYNVHOST_MEM_READ);
 	dynvhost_mem_view_release(view);
 	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+
+static void
+a_greedy_port_leaves_mappings_to_the_next(void **state)
+{
+	struct mem_sys_ops few = dynvhost_mem_sys_real;
+	int fd = mt_memfd(SIZE);
+	struct dynvhost_mem *mem[3];
+	struct dynvhost_mem_view *view[3];
+	struct dynvhost_mem_span span;
+	uint64_t page, opened;
+	int i;
+
+	few.max_map_count = fail_few_mappings;
+	dynvhost_mem_sys = &few;
+	for (i = 0; i < 3; i++)
+		mem[i] = mt_create(NULL);
+	dynvhost_mem_sys = &dynvhost_mem_sys_real;
+	for (i = 0; i < 3; i++) {
+		static const uint64_t got[] = {5, 2, 1};
+
+		view[i] = mt_view(mem[i], fd, SIZE);
+		for (opened = 0, page = 0; page < 32; page += 2)
+			opened += mt_translate(view[i], MT_GPA + page * MT_PAGE, 1,
+					  DYNVHOST_MEM_READ, &span) == 0;
+		assert_int_equal(opened, got[i]);
+	}
+	for (i = 0; i < 3; i++) {
+		dynvhost_mem_view_release(view[i]);
+		dynvhost_mem_destroy(mem[i]);
+	}
 	close(fd);
 }
 
@@ -318,30 +390,121 @@ fail_old_madvise(void *addr, size_t length, int advice)
 	return madvise(addr, length, advice);
 }
 
-static void
-an_old_kernel_is_told_from_a_new_one(void **state)
+static int
+fail_forbidden_userfaultfd(int flags)
 {
-	struct dynvhost_mem_config config = {.name = "old"};
+	errno = EPERM;
+	return -1;
+}
+
+/** Runs before any engine has been found to work: see main(). */
+static void
+engines_are_chosen_by_what_works(void **state)
+{
+	struct dynvhost_mem_config config = {.name = "choice"};
 	struct mem_sys_ops old = dynvhost_mem_sys_real;
 	struct dynvhost_mem *mem = NULL;
 
 	old.madvise = fail_old_madvise;
+	old.userfaultfd = fail_forbidden_userfaultfd;
 	dynvhost_mem_sys = &old;
 	assert_int_equal(dynvhost_mem_create(&config, &mem), -ENOTSUP);
+	assert_non_null(strstr(dynvhost_mem_why(NULL), "no engine works here: "));
+	config.mode = DYNVHOST_MEM_MODE_MMAP;
+	assert_int_equal(dynvhost_mem_create(&config, &mem), -ENOTSUP);
+	assert_non_null(strstr(dynvhost_mem_why(NULL), "engine mmap does not work here: "));
+	assert_non_null(strstr(dynvhost_mem_why(NULL), "Linux 5.14"));
+	config.mode = DYNVHOST_MEM_MODE_UFFD;
+	assert_int_equal(dynvhost_mem_create(&config, &mem), -ENOTSUP);
+	assert_non_null(strstr(dynvhost_mem_why(NULL), "engine uffd does not work here: "));
+	assert_non_null(strstr(dynvhost_mem_why(NULL), "Operation not permitted"));
+
+	old.madvise = madvise;
+	config.mode = DYNVHOST_MEM_MODE_AUTO;
+	assert_int_equal(dynvhost_mem_create(&config, &mem), 0);
+	assert_string_equal(dynvhost_mem_engine_name(mem), "mmap");
+	assert_non_null(strstr(dynvhost_mem_engine_reason(mem), "Operation not permitted"));
+	dynvhost_mem_destroy(mem);
+
 	dynvhost_mem_sys = &dynvhost_mem_sys_real;
-	assert_null(mem);
+	assert_int_equal(dynvhost_mem_create(&config, &mem), 0);
+	assert_string_equal(dynvhost_mem_engine_name(mem), "uffd");
+	assert_non_null(strstr(dynvhost_mem_engine_reason(mem), "tried here on"));
+	print_message("%s\n", dynvhost_mem_engine_reason(mem));
+	dynvhost_mem_destroy(mem);
+	config.mode = DYNVHOST_MEM_MODE_UFFD;
+	assert_int_equal(dynvhost_mem_create(&config, &mem), 0);
+	assert_string_equal(dynvhost_mem_engine_reason(mem), "as configured");
+	dynvhost_mem_destroy(mem);
+}
+
+/** Closing a page of this file fails as it does for huge pages before Linux 5.18. */
+static int
+fail_close_madvise(void *addr, size_t length, int advice)
+{
+	if (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED) {
+		errno = EINVAL;
+		return -1;
+	}
+	return madvise(addr, length, advice);
+}
+
+static void
+a_file_that_the_engine_cannot_serve_gets_the_other(void **state)
+{
+	struct dynvhost_mem_config config = {.name = "fallback"};
+	struct mem_sys_ops old = dynvhost_mem_sys_real;
+	unsigned int fds = mt_count_fds(), maps = mt_count_maps();
+	int fd = mt_memfd(SIZE);
+	struct dynvhost_mem_slot slot;
+	struct dynvhost_mem_view *view = NULL;
+	struct dynvhost_mem *mem;
+
+	assert_int_equal(dynvhost_mem_create(&config, &mem), 0);
+	old.madvise = fail_close_madvise;
+	dynvhost_mem_sys = &old;
+	view = mt_view(mem, fd, SIZE);
+	dynvhost_mem_sys = &dynvhost_mem_sys_real;
+	assert_ptr_equal(mem_region_of(view->region[0])->engine, &dynvhost_mem_engine_mmap);
+	mt_hva(view, MT_GPA, 2 * MT_PAGE, DYNVHOST_MEM_WRITE)[1] = 'x';
+	assert_int_equal(mt_load(view->region[0]->window[0].base), -1);
+	dynvhost_mem_view_release(view);
+	dynvhost_mem_destroy(mem);
+
+	config.mode = DYNVHOST_MEM_MODE_UFFD;
+	assert_int_equal(dynvhost_mem_create(&config, &mem), 0);
+	slot = mt_slot(MT_GPA, SIZE, 0, fd);
+	dynvhost_mem_sys = &old;
+	assert_int_equal(dynvhost_mem_view_build(mem, NULL, &slot, 1, &view), -ENOTSUP);
+	dynvhost_mem_sys = &dynvhost_mem_sys_real;
+	assert_non_null(strstr(dynvhost_mem_why(mem), "engine uffd cannot serve its file"));
+	close(slot.fd);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+	assert_int_equal(mt_count_fds(), fds);
+	assert_int_equal(mt_count_maps(), maps);
 }
 
 int
 main(void)
 {
+	const struct CMUnitTest choice[] = {
+		cmocka_unit_test(engines_are_chosen_by_what_works),
+		cmocka_unit_test(a_file_that_the_engine_cannot_serve_gets_the_other),
+		cmocka_unit_test(failure_anywhere_in_a_trial),
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_failure_anywhere),
 		cmocka_unit_test(failure_for_good_from_anywhere),
+	};
+	const struct CMUnitTest of_mappings[] = {
+		cmocka_unit_test(failure_of_the_eager_engine),
 		cmocka_unit_test(a_gap_kills_the_window_and_stays),
 		cmocka_unit_test(open_pages_leave_mappings_to_others),
-		cmocka_unit_test(an_old_kernel_is_told_from_a_new_one),
+		cmocka_unit_test(a_greedy_port_leaves_mappings_to_the_next),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(choice, NULL, NULL) +
+	       mt_run(tests, sizeof(tests) / sizeof(tests[0]), MT_ALL) +
+	       mt_run(of_mappings, sizeof(of_mappings) / sizeof(of_mappings[0]), MT_MMAP);
 }

@@ -15,17 +15,18 @@
 
 #include "mem_test.h"
 
-#define SLOTS 6
-#define PAGES 96
-#define PINS  12
+#define SLOTS     6
+#define MAX_PAGES 96
+#define PAGES     (MT_PAGE == MT_4K ? MAX_PAGES : 30)
+#define PINS      12
 
 /** What is believed of one region. */
 struct model_region {
 	bool live;
 	uint64_t first_file_page;
 	uint64_t n_pages;
-	bool open[DYNVHOST_MEM_WINDOWS][PAGES];
-	uint32_t pins[DYNVHOST_MEM_WINDOWS][PAGES];
+	bool open[DYNVHOST_MEM_WINDOWS][MAX_PAGES];
+	uint32_t pins[DYNVHOST_MEM_WINDOWS][MAX_PAGES];
 };
 
 struct model {
@@ -191,7 +192,7 @@ model_close(struct model *m, int slot)
 		r->open[right][page] = false;
 		closed++;
 	}
-	assert_int_equal(mem_window_close(real, right, 0, r->n_pages), closed);
+	assert_int_equal(mt_close(real, right, 0, r->n_pages), closed);
 	m->closes += closed;
 	/* What was left is used again, so that it can be told from idle pages next time. */
 	for (page = 0; page < r->n_pages; page++)
@@ -205,7 +206,8 @@ model_check_counters(const struct model *m)
 	struct dynvhost_mem_stats stats = mt_stats(m->mem);
 	struct mt_reach reach = mt_reach(m->fd);
 	uint64_t open[DYNVHOST_MEM_WINDOWS] = {0}, pinned = 0, guest = 0;
-	int slot, right, page;
+	int slot, right;
+	uint64_t page;
 
 	for (slot = 0; slot < SLOTS; slot++) {
 		guest += m->region[slot].n_pages * MT_PAGE;
@@ -303,5 +305,5 @@ main(void)
 		cmocka_unit_test(a_random_life_matches_the_model),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return mt_run(tests, 1, MT_ALL);
 }

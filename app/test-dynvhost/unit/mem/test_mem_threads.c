@@ -15,7 +15,7 @@
 
 #include "mem_test.h"
 
-#define PAGES  256
+#define PAGES  (MT_PAGE == MT_4K ? 256u : 64u)
 #define SIZE   (PAGES * MT_PAGE)
 #define ROUNDS 40
 
@@ -86,7 +86,7 @@ threads_close_all(struct dynvhost_mem_view *view)
 		for (page = 0; page < PAGES; page++)
 			atomic_fetch_and(&region->window[right].pages.state[page],
 				(uint8_t)~DYNVHOST_MEM_REF);
-		mem_window_close(region, right, 0, PAGES);
+		mt_close(region, right, 0, PAGES);
 	}
 }
 
@@ -104,7 +104,7 @@ threads_run(struct threads_queue *queue, unsigned int n, const struct dynvhost_m
 
 	for (i = 0; i < PAGES; i++) {
 		byte = (uint8_t)i;
-		assert_int_equal(pwrite(fd, &byte, 1, (off_t)(i * MT_PAGE)), 1);
+		mt_put(fd, i * MT_PAGE, &byte, 1);
 	}
 	pthread_barrier_init(&barrier, NULL, n + 1);
 	for (i = 0; i < n; i++) {
@@ -187,7 +187,7 @@ the_table_changes_beside_a_queue(void **state)
 
 	for (i = 0; i < PAGES; i++) {
 		byte = (uint8_t)i;
-		assert_int_equal(pwrite(fd, &byte, 1, (off_t)(i * MT_PAGE)), 1);
+		mt_put(fd, i * MT_PAGE, &byte, 1);
 	}
 	pthread_barrier_init(&barrier, NULL, 2);
 	queue.barrier = &barrier;
@@ -227,5 +227,5 @@ main(void)
 		cmocka_unit_test(the_table_changes_beside_a_queue),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return mt_run(tests, sizeof(tests) / sizeof(tests[0]), MT_ALL);
 }
