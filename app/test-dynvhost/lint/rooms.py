@@ -39,7 +39,7 @@ ROOMS = [
      LIBC + UAPI + WIRE + [r'notify\.h']),
     ('virtqueues know mbufs, EAL and guest memory',
      [f'{DRIVER}/virtqueue/*.[ch]'],
-     LIBC + UAPI + EAL + MBUF + MEM + VIRTQUEUE + [r'(chain|copy|net_hdr|split|packed)\.h']),
+     LIBC + UAPI + EAL + MBUF + MEM + VIRTQUEUE + [r'(chain|copy|format|net_hdr)\.h']),
     ('sessions and the control thread know rings and memory, and no mbufs or ethdev',
      [f'{DRIVER}/vhost_user/session*.[ch]', f'{DRIVER}/vhost_user/control.[ch]',
       f'{DRIVER}/vhost_user/backend.[ch]'],

@@ -147,11 +147,58 @@ fe_try_send(struct front_end *fe, const struct fe_message *message)
 	return fe_try_send_bytes(fe, bytes, len, message->fd, message->n_fds);
 }
 
+static void
+fe_note(struct fe_record *record, const struct fe_message *message)
+{
+	unsigned int n = record->n++;
+
+	mock_check(n < FE_MAX_RECORD && message->n_fds <= VU_MAX_FDS);
+	record->message[n].len = (uint32_t)fe_encode(
+		message, record->message[n].bytes, sizeof(record->message[n].bytes));
+	record->message[n].n_fds = message->n_fds;
+	if (message->n_fds > 0)
+		memcpy(record->message[n].fd, message->fd, message->n_fds * sizeof(int));
+}
+
+size_t
+fe_record_bytes(const struct fe_record *record)
+{
+	size_t bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < record->n; i++)
+		bytes += record->message[i].len;
+	return bytes;
+}
+
+int
+fe_replay(struct front_end *fe, const struct fe_record *record, size_t bytes)
+{
+	unsigned int i;
+
+	for (i = 0; i < record->n && bytes > 0; i++) {
+		size_t len = record->message[i].len;
+		int ret;
+
+		if (len > bytes)
+			len = bytes;
+		ret = fe_try_send_bytes(fe, record->message[i].bytes, len, record->message[i].fd,
+			record->message[i].n_fds);
+		if (ret != 0)
+			return ret;
+		bytes -= len;
+	}
+	return 0;
+}
+
 void
 fe_send(struct front_end *fe, const struct fe_message *message)
 {
-	int ret = fe_try_send(fe, message);
+	int ret;
 
+	if (fe->record != NULL)
+		fe_note(fe->record, message);
+	ret = fe_try_send(fe, message);
 	if (ret != 0)
 		mock_fail("cannot send request %u: %s", message->header.request, strerror(-ret));
 }

@@ -40,8 +40,24 @@ enum fe_want {
 	FE_ANSWERED, /**< NEED_REPLY set: acknowledged by any value; the connection stays */
 };
 
+/** The most messages that one recording holds. */
+#define FE_MAX_RECORD 256
+
+/** Messages as they were sent, to be sent again from another connection. */
+struct fe_record {
+	unsigned int n;
+	struct {
+		uint32_t len;
+		uint8_t bytes[12 + sizeof(union vu_payload)];
+		unsigned int n_fds;
+		int fd[VU_MAX_FDS]; /**< the sender's own fds: they must still be open */
+	} message[FE_MAX_RECORD];
+};
+
 struct front_end {
 	int sock; /**< -1: not connected */
+	/** Where to note what fe_send() sends; NULL: nowhere. */
+	struct fe_record *record;
 	/** What SET_PROTOCOL_FEATURES said last: decides whether FE_OK may ask for an ack. */
 	uint64_t protocol_features;
 };
@@ -102,6 +118,15 @@ int fe_try_send_bytes(
 
 /** Send a message in pieces of @p piece bytes, fds on the first, with a short pause after each. */
 void fe_send_pieces(struct front_end *fe, const struct fe_message *message, size_t piece);
+
+/**
+ * Send the first @p bytes of a recording, each message in one call with its fds.
+ * @return 0, or -errno when the peer is gone.
+ */
+int fe_replay(struct front_end *fe, const struct fe_record *record, size_t bytes);
+
+/** Bytes of all messages of a recording. */
+size_t fe_record_bytes(const struct fe_record *record);
 
 /** Lay a message out as on the wire. @return its bytes. */
 size_t fe_encode(const struct fe_message *message, uint8_t *bytes, size_t room);

@@ -140,7 +140,7 @@ nic_send_cut(struct guest_nic *nic, unsigned int pair, const uint8_t *bytes, con
 bool
 nic_send(struct guest_nic *nic, unsigned int pair, const uint8_t *data, uint32_t len)
 {
-	static uint8_t bytes[NIC_MAX_PIECES * 4096];
+	static __thread uint8_t bytes[NIC_MAX_PIECES * 4096];
 	uint32_t cut[NIC_MAX_PIECES];
 	uint32_t rest = nic->hdr_len + len;
 	uint16_t n = 0;
@@ -193,7 +193,7 @@ bool
 nic_receive(struct guest_nic *nic, unsigned int pair, uint8_t *data, uint32_t room,
 	struct nic_packet *packet)
 {
-	static uint8_t bytes[NIC_MAX_PIECES * 4096];
+	static __thread uint8_t bytes[NIC_MAX_PIECES * 4096];
 	struct nic_ring *ring = &nic->ring[NIC_RX(pair)];
 	bool mergeable = (nic->features & (1ull << VIRTIO_NET_F_MRG_RXBUF)) != 0;
 	uint16_t n = 1;

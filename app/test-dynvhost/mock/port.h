@@ -81,7 +81,7 @@ uint16_t port_tx(const struct test_port *port, uint16_t queue, struct rte_mbuf *
 uint16_t
 port_tx_wait(const struct test_port *port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
 
-/** Give back what was received; on queues whose ring is full, drop. @return packets given back. */
+/** Give back what was received; drop what finds no room for a while. @return packets given back. */
 unsigned int port_echo(const struct test_port *port, uint16_t queue);
 
 /** A packet by its seed (packet.h), in segments of @p seg_len bytes; 0: as long as they can be. */
@@ -97,7 +97,10 @@ uint64_t port_errors(const struct test_port *port);
 /** From now on, what EAL and drivers log goes to a private file instead of stderr. */
 void port_log_capture(void);
 
-/** Lines logged since port_log_capture() that contain @p text; logging goes to stderr again. */
-unsigned int port_log_release(const char *text);
+/** Lines logged since port_log_capture() that contain @p text. */
+unsigned int port_log_lines(const char *text);
+
+/** Log to stderr again, also what was captured. Repeatable. */
+void port_log_release(void);
 
 #endif /* DYNVHOST_MOCK_PORT_H */

@@ -33,11 +33,26 @@ rig_program(const char *name, unsigned int seconds)
 	rig_seconds = seconds;
 }
 
+/* A failure in another thread than the test's: kept until the test's teardown, which reports it. */
+static pthread_t rig_test_thread;
+static char rig_helper_failure[512];
+
 static void
 rig_fail(const char *file, int line, const char *text)
 {
-	print_error("%s\n", text);
-	_fail(file, line);
+	if (pthread_equal(pthread_self(), rig_test_thread)) {
+		print_error("%s\n", text);
+		_fail(file, line);
+	}
+	snprintf(rig_helper_failure, sizeof(rig_helper_failure), "%s:%d: %s", file, line, text);
+	pthread_exit(NULL);
+}
+
+void
+rig_check_helpers(void)
+{
+	if (rig_helper_failure[0] != '\0')
+		mock_fail("in another thread: %s", rig_helper_failure);
 }
 
 static void
@@ -65,6 +80,7 @@ rig_group_setup(void **state)
 	rig_open(rig, NULL);
 	rig_exchange(rig, 0, 1);
 	rig_close(rig);
+	rig_test_thread = pthread_self();
 	mock_fail_hook = rig_fail;
 	return 0;
 }
@@ -84,6 +100,7 @@ int
 rig_setup(void **state)
 {
 	(void)state;
+	rig_helper_failure[0] = '\0';
 	rig_base_fds = mock_count_fds();
 	return 0;
 }
@@ -92,8 +109,10 @@ int
 rig_teardown(void **state)
 {
 	(void)state;
+	port_log_release();
 	rig_close(rig_main());
 	rig_wait_fds(rig_base_fds);
+	rig_check_helpers();
 	return 0;
 }
 
@@ -285,7 +304,7 @@ rig_send(struct rig *rig, unsigned int pair, unsigned int n)
 static void
 rig_take(struct rig *rig, unsigned int pair)
 {
-	static uint8_t data[PACKET_MAX];
+	static __thread uint8_t data[PACKET_MAX];
 	struct nic_packet packet;
 
 	nic_reap_tx(&rig->nic, pair);
@@ -351,7 +370,7 @@ rig_exchange(struct rig *rig, unsigned int pair, unsigned int n)
 void
 rig_to_host(struct rig *rig, unsigned int pair, uint32_t len)
 {
-	static uint8_t data[PACKET_MAX];
+	static __thread uint8_t data[PACKET_MAX];
 	struct rte_mbuf *pkt = NULL;
 	uint32_t seed = rig->seed++;
 	bool same;
@@ -370,7 +389,7 @@ rig_to_host(struct rig *rig, unsigned int pair, uint32_t len)
 struct nic_packet
 rig_to_guest(struct rig *rig, unsigned int pair, uint32_t len, uint16_t seg_len)
 {
-	static uint8_t data[PACKET_MAX];
+	static __thread uint8_t data[PACKET_MAX];
 	struct nic_packet packet;
 	uint32_t seed = rig->seed++;
 	struct rte_mbuf *pkt = port_packet(&rig->port, len, seed, seg_len);
@@ -412,7 +431,7 @@ rig_offer_chain(struct rig *rig, unsigned int index, const struct rig_chain *cha
 void
 rig_chain_to_host(struct rig *rig, unsigned int pair, const struct rig_chain *chain)
 {
-	static uint8_t bytes[PACKET_MAX];
+	static __thread uint8_t bytes[PACKET_MAX];
 	struct rte_mbuf *pkt = NULL;
 	uint32_t seed = rig->seed++;
 	uint32_t total = 0;
@@ -440,7 +459,7 @@ rig_chain_to_host(struct rig *rig, unsigned int pair, const struct rig_chain *ch
 struct nic_packet
 rig_chain_to_guest(struct rig *rig, unsigned int pair, const struct rig_chain *chain, uint32_t len)
 {
-	static uint8_t bytes[PACKET_MAX];
+	static __thread uint8_t bytes[PACKET_MAX];
 	struct split_ring *ring = &rig->nic.ring[NIC_RX(pair)].ring;
 	uint16_t head = rig_offer_chain(rig, NIC_RX(pair), chain, true);
 	struct rte_mbuf *pkt = port_packet(&rig->port, len, rig->seed, 0);

@@ -72,6 +72,9 @@ int rig_group_teardown(void **state);
 int rig_setup(void **state);
 int rig_teardown(void **state);
 
+/** End the test if a helper thread of it has failed. */
+void rig_check_helpers(void);
+
 /** Name of the program, seconds it may take in all; to be called first in main(). */
 void rig_program(const char *name, unsigned int seconds);
 

@@ -31,19 +31,7 @@
 #include <linux/virtio_ring.h>
 
 #include "guest_ram.h"
-
-/** One piece of a buffer. */
-struct ring_piece {
-	uint64_t gpa;
-	uint32_t len;
-	bool writable; /**< the device writes it */
-};
-
-/** One used element. */
-struct ring_used {
-	uint32_t id;
-	uint32_t len;
-};
+#include "ring.h"
 
 struct split_ring {
 	const struct guest_ram *ram;

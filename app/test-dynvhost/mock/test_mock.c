@@ -4,8 +4,8 @@
 
 /*
  * The test doubles against each other: a ring is read by a device that knows the specification's
- * offsets and nothing of split_ring.h, and the front-end talks to a socket whose other end is
- * looked at byte by byte.
+ * offsets and nothing of split_ring.h or packed_ring.h, and the front-end talks to a socket whose
+ * other end is looked at byte by byte.
  */
 
 #include <errno.h>
@@ -24,6 +24,7 @@
 #include "front_end.h"
 #include "guest_ram.h"
 #include "mock.h"
+#include "packed_ring.h"
 #include "packet.h"
 #include "split_ring.h"
 
@@ -191,6 +192,105 @@ test_ring_mixes_direct_and_indirect(void **state)
 	guest_ram_fini(&ram);
 }
 
+/* What a device does to return a buffer by slot @p slot: virtio 1.2 §2.8.6, by offsets. */
+static void
+packed_device_return(struct guest_ram *ram, uint16_t slot, uint16_t id, uint32_t len, bool wrap)
+{
+	uint16_t flags = wrap ? 0x8080 : 0;
+
+	if (len > 0)
+		flags |= 2;
+	guest_ram_write(ram, 0x1008 + 16 * slot, &len, 4);
+	guest_ram_write(ram, 0x100c + 16 * slot, &id, 2);
+	guest_ram_write(ram, 0x100e + 16 * slot, &flags, 2);
+}
+
+static void
+test_packed_ring_is_laid_out_as_specified(void **state)
+{
+	const struct ring_piece piece[2] = {{0x8000, 100, false}, {0x9000, 200, true}};
+	struct guest_ram ram;
+	struct packed_ring ring;
+	struct ring_used used;
+	uint16_t id[2];
+
+	guest_ram_init_plain(&ram, 0x10000);
+	packed_ring_init(&ring, &ram, 3, 0x1000, 0x2000, 0x3000, 0x8001);
+	id[0] = (uint16_t)packed_ring_add(&ring, piece, 2);
+	id[1] = (uint16_t)packed_ring_add(&ring, piece + 1, 1);
+	assert_int_equal(packed_ring_add(&ring, piece, 1), -1);
+
+	/* The head of the first one is not available yet; the others lie as they will. */
+	assert_int_equal(read_u16(&ram, 0x101e), 0);
+	packed_ring_publish(&ring);
+	assert_int_equal(read_u64(&ram, 0x1010), 0x8000);
+	assert_int_equal(read_u32(&ram, 0x1018), 100);
+	assert_int_equal(read_u16(&ram, 0x101e), 0x0081);
+	assert_int_equal(read_u64(&ram, 0x1020), 0x9000);
+	assert_int_equal(read_u32(&ram, 0x1028), 200);
+	assert_int_equal(read_u16(&ram, 0x102c), id[0]);
+	assert_int_equal(read_u16(&ram, 0x102e), 0x0082);
+	/* The ring has wrapped. */
+	assert_int_equal(read_u16(&ram, 0x100c), id[1]);
+	assert_int_equal(read_u16(&ram, 0x100e), 0x8002);
+
+	assert_false(packed_ring_collect(&ring, &used));
+	packed_device_return(&ram, 1, id[0], 0, true);
+	assert_true(packed_ring_collect(&ring, &used));
+	assert_int_equal(used.id, id[0]);
+	assert_int_equal(used.len, 0);
+	assert_int_equal(ring.n_free, 2);
+	assert_false(packed_ring_collect(&ring, &used));
+	packed_device_return(&ram, 0, id[1], 200, false);
+	assert_true(packed_ring_collect(&ring, &used));
+	assert_int_equal(used.id, id[1]);
+	assert_int_equal(used.len, 200);
+	assert_int_equal(ring.used_pos, 0x0001);
+	assert_int_equal(ring.used_pos, ring.avail_pos);
+	assert_int_equal(ring.n_free, 3);
+
+	packed_ring_set_used_event(&ring, 0x8002);
+	assert_int_equal(read_u32(&ram, 0x2000), 0x00028002);
+	packed_ring_suppress_calls(&ring, true);
+	assert_int_equal(read_u16(&ram, 0x2002), 1);
+	packed_ring_fini(&ring);
+	guest_ram_fini(&ram);
+}
+
+static void
+test_packed_ring_writes_tables(void **state)
+{
+	const struct ring_piece piece[3] = {
+		{0x8000, 10, false}, {0x9000, 20, false}, {0xa000, 30, true}};
+	struct guest_ram ram;
+	struct packed_ring ring;
+
+	guest_ram_init_plain(&ram, 0x10000);
+	packed_ring_init(&ring, &ram, RING_SIZE, 0x1000, 0x2000, 0x3000, PACKED_RING_START);
+	packed_ring_add_indirect(&ring, piece, 3, 0x4000);
+	packed_ring_publish(&ring);
+	assert_int_equal(read_u64(&ram, 0x1000), 0x4000);
+	assert_int_equal(read_u32(&ram, 0x1008), 48);
+	assert_int_equal(read_u16(&ram, 0x100e), 0x0084);
+	assert_int_equal(read_u64(&ram, 0x4010), 0x9000);
+	assert_int_equal(read_u32(&ram, 0x4018), 20);
+	assert_int_equal(read_u32(&ram, 0x401c), 0);
+	assert_int_equal(read_u16(&ram, 0x402e), 2);
+	packed_ring_fini(&ring);
+	guest_ram_fini(&ram);
+}
+
+static void
+test_packed_ring_steps_over_its_end(void **state)
+{
+	assert_int_equal(packed_ring_step(3, 0x8000, 2), 0x8002);
+	assert_int_equal(packed_ring_step(3, 0x8002, 1), 0x0000);
+	assert_int_equal(packed_ring_step(3, 0x0001, 2), 0x8000);
+	assert_int_equal(packed_ring_step(3, 0x8001, 3 * 7 + 1), 0x0002);
+	assert_int_equal(packed_ring_step(1, 0x8000, 1), 0x0000);
+	assert_int_equal(packed_ring_step(32768, 0xffff, 1), 0x0000);
+}
+
 static void
 test_front_end_sends_header_payload_and_fds(void **state)
 {
@@ -286,6 +386,9 @@ main(void)
 		cmocka_unit_test(test_ring_is_laid_out_as_specified),
 		cmocka_unit_test(test_ring_takes_all_descriptors_and_no_more),
 		cmocka_unit_test(test_ring_mixes_direct_and_indirect),
+		cmocka_unit_test(test_packed_ring_is_laid_out_as_specified),
+		cmocka_unit_test(test_packed_ring_writes_tables),
+		cmocka_unit_test(test_packed_ring_steps_over_its_end),
 		cmocka_unit_test(test_front_end_sends_header_payload_and_fds),
 		cmocka_unit_test(test_front_end_judges_answers),
 		cmocka_unit_test(test_exposure_counts_what_others_map),

@@ -124,7 +124,6 @@ bed_open(const struct bed_config *config)
 	for (i = 0; i < RTE_DIM(bed_pools); i++)
 		bed->pools_full[i] = rte_mempool_avail_count(bed_pools[i]);
 	bed_open_memory(bed);
-	split_ring_init_alloc(&bed->ring, &bed->ram, 0, bed->config.size, config->start);
 	bed->buffer = calloc(bed->config.size, sizeof(*bed->buffer));
 	assert_non_null(bed->buffer);
 
@@ -134,14 +133,12 @@ bed_open(const struct bed_config *config)
 	bed->vq.port_id = BED_PORT_ID;
 	bed->setup = (struct dynvhost_vq_setup){
 		.view = bed->view,
-		.desc_gpa = bed->ring.desc_gpa,
-		.avail_gpa = bed->ring.avail_gpa,
-		.used_gpa = bed->ring.used_gpa,
-		.features = config->features,
+		.features = config->features | bed_format.features,
 		.size = bed->config.size,
 		.call_fd = config->calls ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1,
 		.enabled = true,
 	};
+	bed_ring_init(bed);
 	if (!config->stopped)
 		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
 	return bed;
@@ -189,7 +186,7 @@ bed_close(struct bed *bed)
 	for (i = 0; i < bed->config.size; i++)
 		free(bed->buffer[i].piece);
 	free(bed->buffer);
-	split_ring_fini(&bed->ring);
+	bed_ring_fini(bed);
 	guest_ram_fini(&bed->ram);
 }
 
@@ -261,27 +258,18 @@ bed_place(struct bed *bed, const uint32_t *cut, uint16_t n, bool writable, struc
 	}
 }
 
-uint16_t
-bed_add(struct bed *bed, enum bed_shape shape, const struct ring_piece *piece, uint16_t n)
+/* Make pieces available as one buffer, and remember them by its head. */
+static uint16_t
+bed_add_at(struct bed *bed, enum bed_shape shape, const struct ring_piece *piece, uint16_t n,
+	uint64_t table)
 {
 	struct bed_buffer *buffer;
-	uint64_t table = 0;
 	int head;
 	uint16_t i;
 
 	bed_guest_writes(bed);
-	if (shape == BED_SHAPE_MIXED && n < 2)
-		shape = BED_SHAPE_TABLE;
-	if (shape != BED_SHAPE_DIRECT)
-		table = bed_take(bed, (uint64_t)n * sizeof(struct vring_desc), 4);
-	if (shape == BED_SHAPE_DIRECT)
-		head = split_ring_add(&bed->ring, piece, n);
-	else if (shape == BED_SHAPE_TABLE)
-		head = split_ring_add_indirect(&bed->ring, piece, n, table);
-	else
-		head = split_ring_add_mixed(&bed->ring, piece, 1, n, table);
+	head = bed_ring_add(bed, shape, piece, n, table);
 	assert_in_range(head, 0, bed->config.size - 1);
-	split_ring_publish(&bed->ring);
 
 	buffer = &bed->buffer[head];
 	free(buffer->piece);
@@ -293,6 +281,24 @@ bed_add(struct bed *bed, enum bed_shape shape, const struct ring_piece *piece, u
 	for (i = 0; i < n; i++)
 		buffer->len += piece[i].len;
 	return (uint16_t)head;
+}
+
+uint16_t
+bed_add(struct bed *bed, enum bed_shape shape, const struct ring_piece *piece, uint16_t n)
+{
+	uint64_t table = 0;
+
+	if (shape == BED_SHAPE_MIXED && n < 2)
+		shape = BED_SHAPE_TABLE;
+	if (shape != BED_SHAPE_DIRECT)
+		table = bed_take(bed, (uint64_t)n * sizeof(struct vring_desc), 4);
+	return bed_add_at(bed, shape, piece, n, table);
+}
+
+uint16_t
+bed_add_table(struct bed *bed, const struct ring_piece *piece, uint16_t n, uint64_t table)
+{
+	return bed_add_at(bed, BED_SHAPE_TABLE, piece, n, table);
 }
 
 uint16_t
@@ -338,6 +344,18 @@ uint16_t
 bed_offer_plain(struct bed *bed, uint32_t len)
 {
 	return bed_offer(bed, BED_SHAPE_DIRECT, &len, 1);
+}
+
+uint32_t
+bed_restart(struct bed *bed)
+{
+	const uint32_t position = dynvhost_vq_stop(&bed->vq);
+
+	if (bed_format.packed)
+		bed->setup.base = position;
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+	assert_int_equal(bed->vq.fault, DYNVHOST_VQ_OK);
+	return position;
 }
 
 uint16_t
@@ -446,8 +464,7 @@ bed_freeze(struct bed *bed)
 	}
 }
 
-/* Write to the copy of guest memory. */
-static void
+void
 bed_write_frozen(struct bed *bed, uint64_t gpa, const void *bytes, uint64_t len)
 {
 	const uint8_t *from = bytes;
@@ -464,28 +481,20 @@ bed_write_frozen(struct bed *bed, uint64_t gpa, const void *bytes, uint64_t len)
 void
 bed_expect_used(struct bed *bed, uint16_t head, uint32_t len)
 {
-	const struct vring_used_elem expected = {.id = head, .len = len};
-	uint16_t slot = bed->ring.used_idx % bed->config.size;
 	struct ring_used used;
-	uint16_t idx;
 
-	if (!split_ring_collect(&bed->ring, &used))
+	if (bed->frozen[0] != NULL)
+		bed_ring_freeze_used(bed, head, len);
+	if (!bed_collect(bed, &used))
 		fail_msg("head %u was not returned", head);
 	assert_int_equal(used.id, head);
 	assert_int_equal(used.len, len);
-	if (bed->frozen[0] == NULL)
-		return;
-	idx = bed->ring.used_idx;
-	bed_write_frozen(bed, bed->ring.used_gpa + offsetof(struct vring_used, ring[slot]),
-		&expected, sizeof(expected));
-	bed_write_frozen(
-		bed, bed->ring.used_gpa + offsetof(struct vring_used, idx), &idx, sizeof(idx));
 }
 
 void
 bed_expect_no_used(struct bed *bed)
 {
-	assert_int_equal(split_ring_device_idx(&bed->ring), bed->ring.used_idx);
+	assert_false(bed_has_used(bed));
 }
 
 void

@@ -7,7 +7,7 @@
 
 /**
  * @file
- * One virtqueue under test, between a mock guest and mempools.
+ * One virtqueue under test, between a mock guest and mempools; its ring is bed_ring.h's.
  *
  * The guest's side is written with bed_send() and bed_offer(). Before the virtqueue moves anything
  * the test calls bed_freeze(), which copies all of guest memory. Then it says what it expects
@@ -27,7 +27,9 @@
 #include <linux/virtio_config.h>
 #include <rte_mbuf.h>
 
+#include "bed_ring.h"
 #include "guest_ram.h"
+#include "packed_ring.h"
 #include "split_ring.h"
 #include "virtqueue.h"
 
@@ -39,9 +41,10 @@
 #define BED_MRG      (1ULL << VIRTIO_NET_F_MRG_RXBUF)
 #define BED_EVENT    (1ULL << VIRTIO_RING_F_EVENT_IDX)
 #define BED_INDIRECT (1ULL << VIRTIO_RING_F_INDIRECT_DESC)
+#define BED_IN_ORDER (1ULL << VIRTIO_F_IN_ORDER)
+#define BED_PACKED   (1ULL << VIRTIO_F_RING_PACKED)
 
 #define BED_HDR_LEN 12 /**< with BED_V1 or BED_MRG */
-#define BED_HDR_OLD 10 /**< without both */
 
 #define BED_PORT_ID    7
 #define BED_RAM        (4ULL << 20)
@@ -50,21 +53,13 @@
 #define BED_MAX_CUTS   2048
 #define BED_MAX_BURST  256
 
-/** How a buffer's pieces are laid into descriptors. */
-enum bed_shape {
-	BED_SHAPE_DIRECT,
-	BED_SHAPE_TABLE, /**< all of them in an indirect table */
-	BED_SHAPE_MIXED, /**< the first one direct, the others in a table */
-	BED_SHAPES
-};
-
 struct bed_config {
-	uint16_t index; /**< BED_ENQUEUE or BED_DEQUEUE */
-	uint64_t features;
-	uint16_t size;  /**< 0: 256 */
-	uint16_t start; /**< value of both ring indices */
-	bool calls;     /**< with a call fd */
-	bool stopped;   /**< leave it to the test to start the virtqueue */
+	uint16_t index;    /**< BED_ENQUEUE or BED_DEQUEUE */
+	uint64_t features; /**< besides those of the format */
+	uint16_t size;     /**< 0: 256 */
+	uint16_t start;    /**< entries used before the test */
+	bool calls;        /**< with a call fd */
+	bool stopped;      /**< leave it to the test to start the virtqueue */
 	struct dynvhost_mem_config mem;
 	void (*lay_out)(struct guest_ram *ram); /**< NULL: one region of BED_RAM at gpa 0 */
 	uint64_t
@@ -84,7 +79,8 @@ struct bed {
 	struct guest_ram ram;
 	struct dynvhost_mem *mem;
 	struct dynvhost_mem_view *view;
-	struct split_ring ring;
+	struct split_ring split; /**< this one or the other, by bed_format */
+	struct packed_ring packed;
 	struct dynvhost_vq vq;
 	struct dynvhost_vq_setup setup;
 	struct bed_buffer *buffer;            /**< by head */
@@ -101,7 +97,7 @@ struct bed {
 int bed_group_setup(void **state);
 int bed_group_teardown(void **state);
 
-/** Run an array of tests, as main() does. */
+/** Run an array of tests, as main() does. Entries that are all zero are no tests. */
 #define bed_run(tests)                             \
 	(cmocka_set_message_output(CM_OUTPUT_TAP), \
 		cmocka_run_group_tests(tests, bed_group_setup, bed_group_teardown))
@@ -131,6 +127,9 @@ void bed_place(
 /** Make pieces available as one buffer. @return its head. */
 uint16_t bed_add(struct bed *bed, enum bed_shape shape, const struct ring_piece *piece, uint16_t n);
 
+/** Make pieces available as one buffer, by an indirect table at @p table. @return its head. */
+uint16_t bed_add_table(struct bed *bed, const struct ring_piece *piece, uint16_t n, uint64_t table);
+
 /**
  * Send a frame whose header and bytes are cut into pieces of the given lengths; the header is all
  * 0xff. The frame's bytes follow from @p seed and its length. @return the head.
@@ -148,6 +147,9 @@ uint16_t bed_offer(struct bed *bed, enum bed_shape shape, const uint32_t *cut, u
 uint16_t bed_offer_plain(struct bed *bed, uint32_t len);
 
 /* --- the host's side --- */
+
+/** Stop the virtqueue and start it where it stopped. @return its position. */
+uint32_t bed_restart(struct bed *bed);
 
 /** One burst into bed->pkts. */
 uint16_t bed_dequeue(struct bed *bed, struct rte_mempool *pool, uint16_t n);
@@ -170,6 +172,9 @@ void bed_age_stall(struct bed *bed);
 
 /** Copy guest memory: from here on only what is expected may change. */
 void bed_freeze(struct bed *bed);
+
+/** Write to the copy of guest memory, which must have been frozen. */
+void bed_write_frozen(struct bed *bed, uint64_t gpa, const void *bytes, uint64_t len);
 
 /** Expect that the device has returned @p head, with @p len bytes written. */
 void bed_expect_used(struct bed *bed, uint16_t head, uint32_t len);

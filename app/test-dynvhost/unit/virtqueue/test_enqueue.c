@@ -110,7 +110,7 @@ one_buffer_with_each_header(void **state)
 		struct bed *bed = open_bed(features[i]);
 		uint32_t hdr_len = bed->vq.hdr_len;
 
-		assert_int_equal(hdr_len, i == 0 ? BED_HDR_OLD : BED_HDR_LEN);
+		assert_int_equal(hdr_len, i == 0 ? bed_format.bare_hdr_len : BED_HDR_LEN);
 		expect_cut(bed, (uint32_t[]){2048}, 1, 60);
 		expect_cut(bed, (uint32_t[]){2048}, 1, 2048 - hdr_len - 1);
 		expect_cut(bed, (uint32_t[]){2048}, 1, 2048 - hdr_len);
@@ -127,15 +127,15 @@ header_bytes_are_what_they_should_be(void **state)
 	static const uint8_t merged[BED_HDR_LEN] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0};
 	struct bed *bed = open_bed(BED_V1 | BED_MRG);
 	uint16_t head = bed_offer_plain(bed, 100);
+	uint16_t second = bed_offer_plain(bed, 100);
 	uint8_t hdr[BED_HDR_LEN];
 
-	bed_offer_plain(bed, 100);
 	bed_offer_plain(bed, 100);
 	assert_int_equal(bed_enqueue(bed, packet(60, 1)), 1);
 	guest_ram_read(&bed->ram, bed->buffer[head].piece[0].gpa, hdr, sizeof(hdr));
 	assert_memory_equal(hdr, single, sizeof(hdr));
 	assert_int_equal(bed_enqueue(bed, packet(120, 1)), 1);
-	guest_ram_read(&bed->ram, bed->buffer[head + 1].piece[0].gpa, hdr, sizeof(hdr));
+	guest_ram_read(&bed->ram, bed->buffer[second].piece[0].gpa, hdr, sizeof(hdr));
 	assert_memory_equal(hdr, merged, sizeof(hdr));
 }
 
@@ -421,21 +421,18 @@ region_borders_add_pieces(void **state)
 }
 
 static void
-indices_wrap_in_rings_of_all_sizes(void **state)
+positions_wrap_in_rings_of_all_sizes(void **state)
 {
-	static const struct {
-		uint16_t size;
-		uint16_t start;
-	} rows[] = {{1, 65530}, {2, 65530}, {256, 65530}, {32768, 65530}, {32768, 32760}};
+	static const uint16_t starts[] = {65530, 32760};
 	unsigned int i;
 	uint16_t k;
 
-	for (i = 0; i < RTE_DIM(rows); i++) {
+	for (i = 0; i < 2 * RTE_DIM(bed_format.sizes) && bed_format.sizes[i / 2] != 0; i++) {
 		struct bed *bed = bed_open(&(struct bed_config){
 			.index = BED_ENQUEUE,
 			.features = BED_V1 | BED_MRG,
-			.size = rows[i].size,
-			.start = rows[i].start,
+			.size = bed_format.sizes[i / 2],
+			.start = starts[i % 2],
 		});
 
 		for (k = 0; k < 20; k++) {
@@ -443,7 +440,7 @@ indices_wrap_in_rings_of_all_sizes(void **state)
 
 			expect_one(bed, 60u + k, &head, 1);
 		}
-		assert_int_equal(split_ring_device_idx(&bed->ring), (uint16_t)(rows[i].start + 20));
+		assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, starts[i % 2] + 20u));
 		bed_teardown(NULL);
 	}
 }
@@ -494,8 +491,7 @@ tables_are_opened_to_read_only(void **state)
 	struct dynvhost_mem_stats before = mem_stats(bed);
 	struct dynvhost_mem_stats after;
 
-	split_ring_add_indirect(&bed->ring, &piece, 1, page + GUEST_RAM_PAGE);
-	split_ring_publish(&bed->ring);
+	bed_add_table(bed, &piece, 1, page + GUEST_RAM_PAGE);
 	assert_int_equal(bed_enqueue(bed, packet(60, 1)), 1);
 	after = mem_stats(bed);
 	assert_int_equal(after.storable_bytes - before.storable_bytes, GUEST_RAM_PAGE);
@@ -555,7 +551,7 @@ main(void)
 		BED_TEST(too_many_pieces_drop_the_packet),
 		BED_TEST(buffers_lie_across_page_and_region_borders),
 		BED_TEST(region_borders_add_pieces),
-		BED_TEST(indices_wrap_in_rings_of_all_sizes),
+		BED_TEST(positions_wrap_in_rings_of_all_sizes),
 		BED_TEST(merged_packets_across_the_wrap),
 		BED_TEST(only_pages_that_are_written_are_opened_to_write),
 		BED_TEST(tables_are_opened_to_read_only),

@@ -127,16 +127,15 @@ dequeue_gives_a_chain_with_a_stalled_table_back(void **state)
 	struct bed *bed = open_bed(BED_DEQUEUE, 0);
 	uint64_t table = guest_ram_alloc(&bed->ram, 0, GUEST_RAM_PAGE, GUEST_RAM_PAGE);
 	struct ring_piece piece = {.gpa = table + 512, .len = 72};
-	int head = split_ring_add_indirect(&bed->ring, &piece, 1, table);
+	uint16_t head = bed_add_table(bed, &piece, 1, table);
 
-	split_ring_publish(&bed->ring);
 	bed_block(bed, table, 16, DYNVHOST_MEM_READ);
 	bed_freeze(bed);
 	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
 	bed_expect_no_used(bed);
 	bed_age_stall(bed);
 	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
-	bed_expect_used(bed, (uint16_t)head, 0);
+	bed_expect_used(bed, head, 0);
 	bed_expect_stats(bed, (struct dynvhost_vq_stats){.stalled = 1});
 	bed_unblock(bed, table, 16, DYNVHOST_MEM_READ);
 }
@@ -195,8 +194,7 @@ start_forgets_the_stall(void **state)
 	block(bed, head);
 	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
 	bed_age_stall(bed);
-	dynvhost_vq_stop(&bed->vq);
-	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+	bed_restart(bed);
 	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
 	bed_expect_no_used(bed);
 	unblock(bed, head);

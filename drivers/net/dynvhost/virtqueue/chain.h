@@ -54,8 +54,9 @@ struct dynvhost_piece {
 
 /** One descriptor chain, which is one buffer to the driver. */
 struct dynvhost_buf {
-	uint64_t len; /**< bytes of all its descriptors */
-	uint16_t head;
+	uint64_t len;   /**< bytes of all its descriptors */
+	uint16_t id;    /**< by which it is given back; split: its head */
+	uint16_t slots; /**< packed: descriptors of the ring that it takes */
 };
 
 /** A piece of a packet in host memory. Good until the burst ends. */
@@ -94,11 +95,11 @@ chain_reset(struct dynvhost_chain *chain, enum dynvhost_mem_right right)
 
 /** Begin the packet's next buffer. @return 0 or -EMSGSIZE. */
 static inline int
-chain_add_buf(struct dynvhost_chain *chain, uint16_t head)
+chain_add_buf(struct dynvhost_chain *chain, uint16_t id)
 {
 	if (unlikely(chain->n_bufs == DYNVHOST_VQ_MAX_SEGS))
 		return -EMSGSIZE;
-	chain->buf[chain->n_bufs].head = head;
+	chain->buf[chain->n_bufs].id = id;
 	chain->buf[chain->n_bufs].len = 0;
 	chain->n_bufs++;
 	return 0;
@@ -116,7 +117,7 @@ chain_wraps(uint64_t gpa, uint32_t len)
  * Empty ones are counted as hops and left out.
  *
  * An INDIRECT descriptor in a ring is not given here but to chain_judge_table(); one that comes
- * here sits inside a table, where virtio 1.2 §2.7.5.3.1 forbids it.
+ * here sits inside a table, where virtio 1.2 §2.7.5.3.1 and §2.8.19 forbid it.
  *
  * @return a verdict.
  */
@@ -149,7 +150,7 @@ chain_add_desc(struct dynvhost_chain *chain, uint64_t gpa, uint32_t len, uint16_
 
 /**
  * Judge a descriptor that refers to an indirect table. Its WRITE flag means nothing (virtio 1.2
- * §2.7.5.3.2). Drivers exist whose tables are longer than their queue.
+ * §2.7.5.3.2, §2.8.7). Drivers exist whose tables are longer than their queue.
  *
  * @param n  receives the table's entries, 1 to DYNVHOST_VQ_MAX_SEGS.
  * @return a verdict.

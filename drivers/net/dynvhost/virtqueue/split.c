@@ -39,8 +39,8 @@
 
 #include "chain.h"
 #include "copy.h"
+#include "format.h"
 #include "net_hdr.h"
-#include "split.h"
 #include "virtqueue.h"
 
 /** What one burst has done; published and counted at its end. */
@@ -170,14 +170,14 @@ split_push_used(struct dynvhost_vq *vq, struct split_burst *burst, uint16_t head
 }
 
 /**
- * Whether the driver wants to be told of what was just published (virtio 1.2 §2.7.7, §2.7.10). With
- * event indices the first answer after a start is yes: what the driver was told before is not known.
+ * Whether the driver wants to be told of what was just published, from @p first on (virtio 1.2
+ * §2.7.7, §2.7.10). With event indices the answer is yes until the first call after a start: what
+ * the driver was told before is not known.
  */
 static inline bool
-split_wants_call(struct dynvhost_vq *vq)
+split_wants_call(const struct dynvhost_vq *vq, uint16_t first)
 {
-	struct dynvhost_vq_split *split = &vq->split;
-	uint16_t old = split->signalled_used;
+	const struct dynvhost_vq_split *split = &vq->split;
 	uint16_t event;
 
 	/* Pairs with the driver's full barrier between asking for notifications and looking at the
@@ -188,13 +188,10 @@ split_wants_call(struct dynvhost_vq *vq)
 		return !(__atomic_load_n(&split->avail->flags, __ATOMIC_RELAXED) &
 			 VRING_AVAIL_F_NO_INTERRUPT);
 
-	split->signalled_used = split->last_used;
-	if (unlikely(!split->signalled_valid)) {
-		split->signalled_valid = true;
+	if (unlikely(vq->call_anyway))
 		return true;
-	}
 	event = __atomic_load_n(split_used_event(vq), __ATOMIC_RELAXED);
-	return vring_need_event(event, split->last_used, old);
+	return vring_need_event(event, split->last_used, first);
 }
 
 /** Begin a burst. @return false: there is nothing to do. */
@@ -224,7 +221,7 @@ split_burst_end(struct dynvhost_vq *vq, const struct split_burst *burst)
 		 */
 		__atomic_store_n(&vq->split.used->idx, vq->split.last_used, __ATOMIC_RELEASE);
 		if (vq->call_fd >= 0) {
-			if (split_wants_call(vq))
+			if (split_wants_call(vq, burst->first))
 				dynvhost_vq_call(vq);
 			else
 				dynvhost_vq_count(&vq->stats.calls_suppressed, 1);
@@ -362,7 +359,7 @@ split_push_bufs(struct dynvhost_vq *vq, struct split_burst *burst, uint32_t len)
 
 	for (i = 0; i < chain->n_bufs; i++) {
 		part = (uint32_t)RTE_MIN(len, chain->buf[i].len);
-		split_push_used(vq, burst, chain->buf[i].head, part);
+		split_push_used(vq, burst, chain->buf[i].id, part);
 		len -= part;
 	}
 }
@@ -445,8 +442,8 @@ split_enqueue_single(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 	return split_enqueue_burst(vq, pkts, n, false);
 }
 
-int
-dynvhost_split_layout(uint32_t size, uint64_t features, struct dynvhost_vq_layout *layout)
+static int
+split_layout(uint32_t size, uint64_t features, struct dynvhost_vq_layout *layout)
 {
 	uint64_t event_len = 0;
 
@@ -469,50 +466,70 @@ dynvhost_split_layout(uint32_t size, uint64_t features, struct dynvhost_vq_layou
 	return 0;
 }
 
-void
-dynvhost_split_attach(struct dynvhost_vq *vq)
+static void
+split_attach(struct dynvhost_vq *vq, const struct dynvhost_vq_pins *pins)
 {
-	vq->split.desc = vq->pins->desc.hva;
-	vq->split.avail = vq->pins->avail.hva;
-	vq->split.used = vq->pins->used.hva;
+	vq->split.desc = pins->desc.hva;
+	vq->split.avail = pins->avail.hva;
+	vq->split.used = pins->used.hva;
 }
 
-void
-dynvhost_split_begin(struct dynvhost_vq *vq)
+/*
+ * What has been given back, the used ring itself shows; front-ends say less current things, or the
+ * driver's index.
+ */
+static int
+split_begin(struct dynvhost_vq *vq, __rte_unused uint32_t base)
 {
 	struct dynvhost_vq_split *split = &vq->split;
 
 	split->last_used = __atomic_load_n(&split->used->idx, __ATOMIC_ACQUIRE);
 	split->last_avail = split->last_used;
-	split->signalled_used = split->last_used;
-	split->signalled_valid = false;
 
 	if (!vq->event_idx) {
 		__atomic_store_n(&split->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELEASE);
-		return;
+		return 0;
 	}
 	/* The event furthest away: the driver kicks once in 2^16 chains, to no effect. */
 	__atomic_store_n(
 		split_avail_event(vq), (uint16_t)(split->last_avail - 1), __ATOMIC_RELAXED);
 	__atomic_store_n(&split->used->flags, 0, __ATOMIC_RELEASE);
+	return 0;
 }
 
-uint16_t
-dynvhost_split_pending(const struct dynvhost_vq *vq)
+static uint32_t
+split_position(const struct dynvhost_vq *vq)
+{
+	return vq->split.last_avail;
+}
+
+static uint16_t
+split_pending(const struct dynvhost_vq *vq)
 {
 	uint16_t distance = split_distance(vq);
 
 	return RTE_MIN(distance, vq->size);
 }
 
-dynvhost_vq_dequeue_t
-dynvhost_split_choose_dequeue(const struct dynvhost_vq *vq)
+static dynvhost_vq_dequeue_t
+split_choose_dequeue(const struct dynvhost_vq *vq)
 {
 	return vq->enabled ? split_dequeue_burst : split_discard_burst;
 }
 
-dynvhost_vq_enqueue_t
-dynvhost_split_choose_enqueue(const struct dynvhost_vq *vq)
+static dynvhost_vq_enqueue_t
+split_choose_enqueue(const struct dynvhost_vq *vq)
 {
 	return vq->mergeable ? split_enqueue_mergeable : split_enqueue_single;
 }
+
+const struct dynvhost_vq_format dynvhost_split_format = {
+	.feature = 0,
+	.layout = split_layout,
+	.attach = split_attach,
+	.begin = split_begin,
+	.position = split_position,
+	.pending = split_pending,
+	.choose_dequeue = split_choose_dequeue,
+	.choose_enqueue = split_choose_enqueue,
+};

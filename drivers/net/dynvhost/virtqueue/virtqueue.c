@@ -4,7 +4,7 @@
 
 /*
  * What all virtqueues have in common: life cycle, the ring's place in guest memory, faults,
- * notification. What is in a ring is the business of its format (split.c).
+ * notification. What is in a ring is the business of its format (format.h).
  *
  * Security model: the front-end chooses size, addresses and features. Sizes and alignment are judged
  * here, ranges by dynvhost_mem. Nothing of the rings is read here.
@@ -26,8 +26,24 @@
 #include <rte_malloc.h>
 
 #include "chain.h"
-#include "split.h"
+#include "format.h"
 #include "virtqueue.h"
+
+/* Every ring format there is, the one of rings that negotiate no other last. */
+static const struct dynvhost_vq_format *const vq_formats[] = {
+	&dynvhost_packed_format,
+	&dynvhost_split_format,
+};
+
+static const struct dynvhost_vq_format *
+vq_choose_format(uint64_t features)
+{
+	unsigned int i = 0;
+
+	while ((features & vq_formats[i]->feature) != vq_formats[i]->feature)
+		i++;
+	return vq_formats[i];
+}
 
 static uint16_t
 vq_dequeue_nothing(__rte_unused struct dynvhost_vq *vq, __rte_unused struct rte_mempool *pool,
@@ -54,9 +70,9 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 	if (vq->pins == NULL || vq->fault != DYNVHOST_VQ_OK)
 		return;
 	if (guest_transmits)
-		vq->dequeue = dynvhost_split_choose_dequeue(vq);
+		vq->dequeue = vq->format->choose_dequeue(vq);
 	else if (vq->enabled)
-		vq->enqueue = dynvhost_split_choose_enqueue(vq);
+		vq->enqueue = vq->format->choose_enqueue(vq);
 }
 
 int
@@ -64,6 +80,7 @@ dynvhost_vq_init(struct dynvhost_vq *vq, uint16_t index, int numa_node)
 {
 	memset(vq, 0, sizeof(*vq));
 	vq->index = index;
+	vq->format = vq_choose_format(0);
 	vq->call_fd = -1;
 	vq->port_id = RTE_MBUF_PORT_INVALID;
 	vq->chain = rte_zmalloc_socket(
@@ -85,7 +102,8 @@ uint8_t
 dynvhost_vq_hdr_len(uint64_t features)
 {
 	const uint64_t has_num_buffers = (1ULL << VIRTIO_NET_F_MRG_RXBUF) |
-					 (1ULL << VIRTIO_F_VERSION_1);
+					 (1ULL << VIRTIO_F_VERSION_1) |
+					 (1ULL << VIRTIO_F_RING_PACKED);
 
 	return (features & has_num_buffers) ? sizeof(struct virtio_net_hdr_v1)
 					    : sizeof(struct virtio_net_hdr);
@@ -120,7 +138,7 @@ vq_pin(const struct dynvhost_vq_setup *setup, uint32_t size, uint64_t features,
 	struct dynvhost_vq_pins *pins;
 	int ret;
 
-	ret = dynvhost_split_layout(size, features, &layout);
+	ret = vq_choose_format(features)->layout(size, features, &layout);
 	if (ret != 0)
 		return ret;
 	pins = calloc(1, sizeof(*pins));
@@ -147,7 +165,21 @@ vq_attach(
 	vq->pins = pins;
 	vq->view = view;
 	vq->stall_since = 0;
-	dynvhost_split_attach(vq);
+	vq->format->attach(vq, pins);
+}
+
+/* Let go of the ring: no burst touches it any more. */
+static void
+vq_detach(struct dynvhost_vq *vq)
+{
+	static const struct dynvhost_vq_pins nowhere;
+
+	vq->format->attach(vq, &nowhere);
+	vq_unpin(vq->pins);
+	vq->pins = NULL;
+	vq->view = NULL;
+	vq->call_fd = -1;
+	vq_choose_bursts(vq);
 }
 
 int
@@ -159,33 +191,33 @@ dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup)
 	ret = vq_pin(setup, setup->size, setup->features, &pins);
 	if (ret != 0)
 		return ret;
+	vq->format = vq_choose_format(setup->features);
 	vq->size = (uint16_t)setup->size;
 	vq->features = setup->features;
 	vq->hdr_len = dynvhost_vq_hdr_len(setup->features);
 	vq->mergeable = (setup->features & (1ULL << VIRTIO_NET_F_MRG_RXBUF)) != 0;
 	vq->event_idx = (setup->features & (1ULL << VIRTIO_RING_F_EVENT_IDX)) != 0;
 	vq->indirect = (setup->features & (1ULL << VIRTIO_RING_F_INDIRECT_DESC)) != 0;
-	vq->call_fd = setup->call_fd;
 	vq->enabled = setup->enabled;
-	vq->fault = DYNVHOST_VQ_OK;
 	vq_attach(vq, pins, setup->view);
-	dynvhost_split_begin(vq);
+	ret = vq->format->begin(vq, setup->base);
+	if (ret != 0) {
+		vq_detach(vq);
+		return ret;
+	}
+	vq->fault = DYNVHOST_VQ_OK;
+	dynvhost_vq_set_call(vq, setup->call_fd);
 	vq_choose_bursts(vq);
 	return 0;
 }
 
-uint16_t
+uint32_t
 dynvhost_vq_stop(struct dynvhost_vq *vq)
 {
-	vq_unpin(vq->pins);
-	vq->pins = NULL;
-	vq->view = NULL;
-	vq->split.desc = NULL;
-	vq->split.avail = NULL;
-	vq->split.used = NULL;
-	vq->call_fd = -1;
-	vq_choose_bursts(vq);
-	return vq->split.last_avail;
+	const uint32_t position = vq->format->position(vq);
+
+	vq_detach(vq);
+	return position;
 }
 
 int
@@ -208,7 +240,7 @@ dynvhost_vq_set_call(struct dynvhost_vq *vq, int call_fd)
 {
 	vq->call_fd = call_fd;
 	/* The new fd's owner has heard of nothing yet. */
-	vq->split.signalled_valid = false;
+	vq->call_anyway = true;
 }
 
 void
@@ -247,7 +279,7 @@ dynvhost_vq_pending(const struct dynvhost_vq *vq)
 {
 	if (vq->pins == NULL || vq->fault != DYNVHOST_VQ_OK)
 		return 0;
-	return dynvhost_split_pending(vq);
+	return vq->format->pending(vq);
 }
 
 void
@@ -279,6 +311,7 @@ dynvhost_vq_call(struct dynvhost_vq *vq)
 
 	if (vq->call_fd < 0)
 		return;
+	vq->call_anyway = false;
 	/* Seen by control when the queue does not come out of its burst. */
 	atomic_store_explicit(&vq->calling, true, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);

@@ -25,7 +25,7 @@
 
 #include "dynvhost_mem.h"
 
-/** Largest split ring (virtio 1.2 §2.7). */
+/** Largest ring of either format (virtio 1.2 §2.7, §2.8). */
 #define DYNVHOST_VQ_MAX_SIZE 32768u
 /** Pieces of host memory one packet may be spread over; also bounds the hops of a chain. */
 #define DYNVHOST_VQ_MAX_SEGS 1024u
@@ -65,6 +65,7 @@ struct dynvhost_vq_stats {
 
 struct dynvhost_chain;
 struct dynvhost_vq;
+struct dynvhost_vq_format;
 
 /**
  * Take up to @p n descriptor chains and move their packets into fresh mbufs of @p pool, whose data
@@ -82,13 +83,14 @@ struct dynvhost_vq_setup {
 	uint64_t desc_gpa;
 	uint64_t avail_gpa;
 	uint64_t used_gpa;
-	uint64_t features; /**< negotiated virtio features */
+	uint64_t features; /**< negotiated virtio features; they choose the ring's format */
 	uint32_t size;     /**< descriptors */
-	int call_fd;       /**< non-blocking eventfd, or -1: never notify; stays the caller's */
+	uint32_t base; /**< position to start at, as SET_VRING_BASE has it; split: not looked at */
+	int call_fd;   /**< non-blocking eventfd, or -1: never notify; stays the caller's */
 	bool enabled;
 };
 
-/** The three pinned areas of a ring. */
+/** The three pinned areas of a ring; packed: `avail` is the driver's event, `used` ours. */
 struct dynvhost_vq_pins {
 	struct dynvhost_mem_pin desc;
 	struct dynvhost_mem_pin avail;
@@ -100,10 +102,22 @@ struct dynvhost_vq_split {
 	const struct vring_desc *desc;
 	const struct vring_avail *avail;
 	struct vring_used *used;
-	uint16_t last_avail;     /**< next available ring entry to take */
-	uint16_t last_used;      /**< next used ring entry to fill; published between bursts */
-	uint16_t signalled_used; /**< used index at the last notification decision */
-	bool signalled_valid;    /**< false: notify next time, whatever the event index says */
+	uint16_t last_avail; /**< next available ring entry to take */
+	uint16_t last_used;  /**< next used ring entry to fill; published between bursts */
+};
+
+/** A position in a packed ring. */
+struct dynvhost_vq_packed_pos {
+	uint16_t slot;
+	bool wrap; /**< wrap counter: true in the first round, and in every other one after it */
+};
+
+/** Packed ring state. */
+struct dynvhost_vq_packed {
+	struct vring_packed_desc *desc;
+	const struct vring_packed_desc_event *driver_event;
+	struct vring_packed_desc_event *device_event;
+	struct dynvhost_vq_packed_pos pos; /**< next buffer to take and to give back */
 };
 
 struct dynvhost_vq {
@@ -123,6 +137,8 @@ struct dynvhost_vq {
 
 	/* Written by the polling thread, or by control while it is outside. */
 	struct dynvhost_vq_split split __rte_cache_aligned;
+	struct dynvhost_vq_packed packed;
+	bool call_anyway; /**< nobody has been called yet: call, whatever the driver's event says */
 	struct dynvhost_mem_cursor cursor;
 	uint64_t stall_since; /**< TSC when the next chain first could not be opened; 0: it could */
 	_Atomic bool calling; /**< inside the system call that notifies the guest */
@@ -131,7 +147,8 @@ struct dynvhost_vq {
 	struct dynvhost_chain *chain; /**< scratch: the packet in work (chain.h) */
 
 	/* Control alone. */
-	struct dynvhost_vq_pins *pins; /**< NULL: not started */
+	struct dynvhost_vq_pins *pins;           /**< NULL: not started */
+	const struct dynvhost_vq_format *format; /**< never NULL (format.h) */
 	uint64_t features;
 	uint16_t index; /**< ring number of the device: 2k guest receives, 2k + 1 guest transmits */
 	bool enabled;
@@ -147,20 +164,24 @@ void dynvhost_vq_fini(struct dynvhost_vq *vq);
 uint8_t dynvhost_vq_hdr_len(uint64_t features);
 
 /**
- * Start a stopped virtqueue. Pins the ring's pages, takes over the position that the used ring
- * shows, and tells the driver that no kicks are needed. The queue must be outside. Control.
+ * Start a stopped virtqueue. Pins the ring's pages, takes its position over (split: from the used
+ * ring; packed: from setup->base), and tells the driver that no kicks are needed. The queue must be
+ * outside. Control.
  *
- * @return 0; -EINVAL (size or alignment, virtio 1.2 §2.7), -EFAULT (an area does not lie wholly in
- *         one region), or the error of opening its pages. On failure the queue stays stopped.
+ * @return 0; -EINVAL (size, alignment or base; virtio 1.2 §2.7, §2.8), -EFAULT (an area does not
+ *         lie wholly in one region), or the error of opening its pages. On failure the queue stays
+ *         stopped and guest memory as it was.
  */
 int dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup);
 
 /**
  * Stop a virtqueue: after this it does not touch guest memory and notifies nobody. The queue must
  * be outside. Control.
- * @return the next available index to be taken (what GET_VRING_BASE reports).
+ * @return its position as GET_VRING_BASE reports it, good as setup->base of the next start. Split:
+ *         the next available index to be taken, 16 bits. Packed: available and used position, which
+ *         are the same, in the lower and the upper half: a slot and, above it, the wrap counter.
  */
-uint16_t dynvhost_vq_stop(struct dynvhost_vq *vq);
+uint32_t dynvhost_vq_stop(struct dynvhost_vq *vq);
 
 /** Whether the virtqueue has been started (it may be disabled or faulty all the same). Control. */
 static inline bool

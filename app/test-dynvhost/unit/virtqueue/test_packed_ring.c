@@ -1,0 +1,796 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * What only a packed ring has: any size, positions with a wrap counter, chains across the ring's
+ * end, used descriptors that overwrite the guest's and are published by the first one's flags, ids
+ * that mean nothing to the device, and events at a position.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "bed.h"
+#include "packet.h"
+
+#define NEXT     VRING_DESC_F_NEXT
+#define WRITE    VRING_DESC_F_WRITE
+#define INDIRECT VRING_DESC_F_INDIRECT
+#define AVAIL    PACKED_RING_AVAIL
+#define USED     PACKED_RING_USED
+
+static struct dynvhost_mem_stats
+mem_stats(const struct bed *bed)
+{
+	struct dynvhost_mem_stats stats;
+
+	dynvhost_mem_stats_get(bed->mem, &stats);
+	return stats;
+}
+
+static struct bed *
+open_bed(uint16_t index, uint64_t features, uint16_t size, uint16_t start)
+{
+	return bed_open(&(struct bed_config){
+		.index = index,
+		.features = BED_INDIRECT | features,
+		.size = size,
+		.start = start,
+		.calls = true,
+	});
+}
+
+/* Guest memory is as it was frozen, whatever the ring looks like to the guest. */
+static void
+expect_untouched(const struct bed *bed)
+{
+	assert_memory_equal(bed->frozen[0], bed->ram.file[0].base, bed->ram.file[0].size);
+}
+
+static void
+start_refuses_sizes_that_no_ring_has(void **state)
+{
+	static const uint32_t sizes[] = {0, 32769, 65535, 65536, 65537, 1u << 31};
+	struct bed *bed = bed_open(&(struct bed_config){.index = BED_DEQUEUE, .stopped = true});
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(sizes); i++) {
+		bed->setup.size = sizes[i];
+		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -EINVAL);
+		assert_false(dynvhost_vq_is_started(&bed->vq));
+	}
+	assert_int_equal(mem_stats(bed).opens, 0);
+}
+
+static void
+start_takes_any_size(void **state)
+{
+	static const uint32_t sizes[] = {1, 2, 3, 255, 256, 257, 32767, 32768};
+	struct bed *bed = bed_open(
+		&(struct bed_config){.index = BED_DEQUEUE, .size = 32768, .stopped = true});
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(sizes); i++) {
+		bed->setup.size = sizes[i];
+		bed->setup.base = sizes[i] - 1;
+		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+		dynvhost_vq_stop(&bed->vq);
+	}
+}
+
+static void
+start_refuses_areas_that_end_outside_memory(void **state)
+{
+	struct bed *bed = bed_open(
+		&(struct bed_config){.index = BED_DEQUEUE, .size = 100, .stopped = true});
+	const struct dynvhost_vq_setup good = bed->setup;
+
+	bed->setup.desc_gpa = BED_RAM - 99 * 16;
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -EFAULT);
+	bed->setup = good;
+	bed->setup.avail_gpa = BED_RAM;
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -EFAULT);
+	bed->setup = good;
+	bed->setup.used_gpa = UINT64_MAX - 3;
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -EFAULT);
+	assert_false(dynvhost_vq_is_started(&bed->vq));
+	assert_int_equal(mem_stats(bed).pinned_bytes, 0);
+
+	/* The last bytes of memory are good. */
+	bed->setup.desc_gpa = BED_RAM - 100 * 16;
+	bed->setup.avail_gpa = BED_RAM - 4;
+	bed->setup.used_gpa = BED_RAM - 4;
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+}
+
+static void
+start_takes_the_position_from_the_base(void **state)
+{
+	static const struct {
+		uint32_t base;
+		uint32_t position;
+	} rows[] = {
+		/* New rings: of virtio_user, and of QEMU. */
+		{0x00008000, 0x80008000},
+		{0x80008000, 0x80008000},
+		/* Front-ends that know 16 bits. */
+		{0x00000005, 0x00050005},
+		{0x00008063, 0x80638063},
+		{0x00000000, 0x00000000},
+		/* Both halves are equal after a stop. */
+		{0x00050005, 0x00050005},
+		{0x80058005, 0x80058005},
+		{0x80638063, 0x80638063},
+		/* Taken and not given back, in the same round and across the ring's end. */
+		{0x80078005, 0x80078007},
+		{0x80638002, 0x80638063},
+		{0x80630002, 0x80638063},
+		{0x00018002, 0x00010001},
+	};
+	struct bed *bed = bed_open(
+		&(struct bed_config){.index = BED_DEQUEUE, .size = 100, .stopped = true});
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(rows); i++) {
+		uint32_t used = rows[i].position >> 16;
+
+		bed->setup.base = rows[i].base;
+		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+		assert_int_equal(dynvhost_vq_stop(&bed->vq), used << 16 | used);
+	}
+}
+
+static void
+start_refuses_positions_beyond_the_ring(void **state)
+{
+	static const uint32_t bases[] = {0x00008064, 0x00000064, 0x80648000, 0x80008064, 0x00640001,
+		0x00007fff, 0x7fff8000, 0xffffffff};
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 100, 0);
+	const uint32_t good = dynvhost_vq_stop(&bed->vq);
+	unsigned int i;
+
+	bed->packed.device->flags = 0x1234;
+	bed_freeze(bed);
+	for (i = 0; i < RTE_DIM(bases); i++) {
+		bed->setup.base = bases[i];
+		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -EINVAL);
+		assert_false(dynvhost_vq_is_started(&bed->vq));
+		assert_int_equal(mem_stats(bed).pinned_bytes, 0);
+		dynvhost_vq_call(&bed->vq);
+		assert_int_equal(bed_calls(bed), 0);
+		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+	}
+	bed_expect_memory(bed);
+
+	bed->setup.base = good;
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+	bed_send_plain(bed, 60, 1);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+	bed_expect_packet(bed->pkts[0], 60, 1, BED_ROOM);
+}
+
+static void
+buffers_that_were_taken_and_not_given_back_are_taken_again(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 5, 3);
+	uint16_t i;
+
+	for (i = 0; i < 4; i++)
+		bed_send_plain(bed, 60u + i, i);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 1), 1);
+	bed_expect_packet(bed->pkts[0], 60, 0, BED_ROOM);
+	bed_expect_used(bed, 0, 0);
+
+	/* It says that it has taken two more, in the ring's last slot and in its first one. */
+	dynvhost_vq_stop(&bed->vq);
+	bed->setup.base = bed_base(bed, 4) & 0xffff0000;
+	bed->setup.base |= bed_base(bed, 6) & 0xffff;
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 3);
+	for (i = 1; i < 4; i++) {
+		bed_expect_packet(bed->pkts[i - 1], 60u + i, i, BED_ROOM);
+		bed_expect_used(bed, i, 0);
+	}
+}
+
+static void
+start_writes_nothing_but_its_wish_for_kicks(void **state)
+{
+	static const uint64_t features[] = {0, BED_EVENT};
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(features); i++) {
+		struct bed *bed = bed_open(&(struct bed_config){
+			.index = BED_DEQUEUE, .features = features[i], .stopped = true});
+
+		bed_freeze(bed);
+		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+		assert_int_equal(bed->packed.device->flags, VRING_PACKED_EVENT_FLAG_DISABLE);
+		bed->packed.device->flags = 0;
+		bed_expect_memory(bed);
+		bed_teardown(NULL);
+	}
+}
+
+/* Every packet once, though the queue stops and starts again between bursts. */
+static void
+nothing_is_lost_or_doubled_by_stops(void **state)
+{
+	static const uint16_t sizes[] = {1, 3, 7, 64};
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(sizes); i++) {
+		struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, sizes[i], 0);
+		uint32_t sent = 0;
+		uint32_t got = 0;
+
+		while (got < 200) {
+			struct ring_used used;
+			uint16_t n;
+			uint16_t k;
+
+			while (bed_room(bed) > 0)
+				bed_send_plain(bed, 60, sent++);
+			n = bed_dequeue(bed, bed_pool(), (uint16_t)(1 + got % 5));
+			for (k = 0; k < n; k++)
+				bed_expect_packet(bed->pkts[k], 60, got++, BED_ROOM);
+			assert_int_equal(bed_restart(bed), bed_base(bed, got));
+			while (bed_collect(bed, &used))
+				k--;
+			assert_int_equal(k, 0);
+		}
+		bed_teardown(NULL);
+	}
+}
+
+static void
+only_one_pattern_of_the_two_bits_is_available(void **state)
+{
+	static const uint16_t patterns[] = {0, AVAIL, USED, AVAIL | USED};
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 3, 0);
+	unsigned int i;
+	int wrap;
+
+	for (wrap = 0; wrap < 2; wrap++) {
+		bed->setup.base = wrap ? 0x80018001 : 0x00010001;
+		dynvhost_vq_stop(&bed->vq);
+		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+		for (i = 0; i < RTE_DIM(patterns); i++) {
+			bool available = patterns[i] == (wrap ? AVAIL : USED);
+
+			bed->packed.desc[1].flags = patterns[i];
+			assert_int_equal(dynvhost_vq_pending(&bed->vq), available);
+			if (available)
+				continue;
+			bed_freeze(bed);
+			assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+			assert_int_equal(bed->vq.fault, DYNVHOST_VQ_OK);
+			expect_untouched(bed);
+		}
+	}
+}
+
+/* A buffer of each length from each slot of the ring on. */
+static void
+dequeue_takes_chains_across_the_ring_s_end(void **state)
+{
+	static const uint16_t sizes[] = {2, 3, 7, 13};
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(sizes); i++) {
+		uint32_t cut[16] = {20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140};
+		struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, sizes[i], 0);
+		uint32_t count = 0;
+		uint32_t round;
+		uint16_t n;
+
+		for (round = 0; round < 2u * sizes[i]; round++) {
+			for (n = 1; n <= sizes[i]; n++) {
+				uint32_t len = 20u * n + 10u * n * (n - 1u) / 2 - BED_HDR_LEN;
+				uint16_t head;
+
+				if (len < DYNVHOST_VQ_MIN_FRAME)
+					continue;
+				count += n;
+				head = bed_send(bed, BED_SHAPE_DIRECT, cut, n, count);
+				bed_freeze(bed);
+				assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+				bed_expect_packet(bed->pkts[0], len, count, BED_ROOM);
+				bed_expect_used(bed, head, 0);
+				bed_expect_memory(bed);
+			}
+		}
+		assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, count));
+		bed_teardown(NULL);
+	}
+}
+
+static void
+enqueue_fills_chains_across_the_ring_s_end(void **state)
+{
+	static const uint16_t sizes[] = {2, 3, 7, 13};
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(sizes); i++) {
+		uint32_t cut[16] = {90, 80, 70, 60, 50, 40, 30, 20, 10, 5, 4, 3, 2};
+		struct bed *bed = open_bed(BED_ENQUEUE, BED_V1 | BED_MRG, sizes[i], 1);
+		uint32_t count = 1;
+		uint16_t n;
+
+		/* Two buffers for each packet where there is room, one of which is a chain. */
+		for (n = 1; n < 20u * sizes[i]; n++) {
+			uint16_t n_cuts = (uint16_t)(1 + n % (sizes[i] - 1u));
+			uint16_t head[2];
+			uint32_t len;
+
+			head[0] = bed_offer(bed, BED_SHAPE_DIRECT, cut, n_cuts);
+			head[1] = bed_offer_plain(bed, 100);
+			len = (uint32_t)bed->buffer[head[0]].len + 50;
+			bed_freeze(bed);
+			assert_int_equal(
+				bed_enqueue(bed, bed_packet(bed_pool(), len - BED_HDR_LEN, 0, n)),
+				1);
+			bed_expect_delivered(bed, len - BED_HDR_LEN, n, head, 2);
+			bed_expect_memory(bed);
+			count += n_cuts + 1u;
+		}
+		assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, count));
+		bed_teardown(NULL);
+	}
+}
+
+static void
+one_burst_takes_a_whole_ring_and_no_more(void **state)
+{
+	static const uint16_t sizes[] = {1, 3, 7, 200};
+	unsigned int i;
+	uint16_t k;
+
+	for (i = 0; i < RTE_DIM(sizes); i++) {
+		struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, sizes[i], (uint16_t)(sizes[i] / 2));
+
+		for (k = 0; k < sizes[i]; k++)
+			bed_send_plain(bed, 60, k);
+		assert_int_equal(dynvhost_vq_pending(&bed->vq), sizes[i]);
+		bed_freeze(bed);
+		assert_int_equal(bed_dequeue(bed, bed_pool(), BED_MAX_BURST), sizes[i]);
+		for (k = 0; k < sizes[i]; k++) {
+			bed_expect_packet(bed->pkts[k], 60, k, BED_ROOM);
+			bed_expect_used(bed, k, 0);
+		}
+		bed_expect_memory(bed);
+		assert_int_equal(dynvhost_vq_pending(&bed->vq), 0);
+		assert_int_equal(bed_calls(bed), 1);
+		bed_teardown(NULL);
+	}
+}
+
+/* The last packet of a burst is the ring itself, as it looks in the middle of that burst. */
+static void
+first_descriptor_of_a_burst_is_published_last(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 6, 3);
+	const uint32_t len = 6 * sizeof(struct vring_packed_desc);
+	struct vring_packed_desc seen[6];
+	struct ring_piece piece[2];
+	uint16_t i;
+
+	for (i = 0; i < 5; i++)
+		bed_send_plain(bed, 60, i);
+	bed_place(bed, (uint32_t[]){BED_HDR_LEN}, 1, false, piece);
+	piece[1] = (struct ring_piece){.gpa = bed->packed.desc_gpa, .len = len};
+	bed_add_table(bed, piece, 2, bed_take(bed, 32, 16));
+
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 6);
+	for (i = 0; i < 5; i++)
+		bed_expect_packet(bed->pkts[i], 60, i, BED_ROOM);
+	assert_int_equal(bed->pkts[5]->data_len, len);
+	memcpy(seen, rte_pktmbuf_mtod(bed->pkts[5], void *), len);
+	rte_pktmbuf_free(bed->pkts[5]);
+
+	/* From slot 3 on in the first round; 0, 1 and 2 in the second, whose counter is 0. */
+	assert_int_equal(seen[3].flags, AVAIL);
+	assert_int_equal(seen[4].flags, AVAIL | USED);
+	assert_int_equal(seen[5].flags, AVAIL | USED);
+	assert_int_equal(seen[0].flags, 0);
+	assert_int_equal(seen[1].flags, 0);
+	assert_int_equal(seen[2].flags, USED | INDIRECT);
+	assert_int_equal(bed->packed.desc[3].flags, AVAIL | USED);
+	assert_int_equal(bed->packed.desc[2].flags, 0);
+}
+
+static void
+ids_are_echoed_whatever_they_are(void **state)
+{
+	static const uint16_t ids[] = {65535, 4, 4, 0, 32768, 4, 65535};
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 7, 4);
+	struct vring_packed_desc desc = {.len = BED_HDR_LEN + 60};
+	uint8_t frame[60];
+	uint16_t i;
+
+	packet_fill(frame, sizeof(frame), 1);
+	desc.addr = bed_take(bed, desc.len, 64);
+	guest_ram_write(&bed->ram, desc.addr + BED_HDR_LEN, frame, sizeof(frame));
+	for (i = 0; i < RTE_DIM(ids); i++) {
+		desc.id = ids[i];
+		packed_ring_offer(&bed->packed, &desc);
+	}
+	packed_ring_publish(&bed->packed);
+	bed_freeze(bed);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), RTE_DIM(ids));
+	for (i = 0; i < RTE_DIM(ids); i++) {
+		struct ring_used used;
+
+		bed_expect_packet(bed->pkts[i], 60, 1, BED_ROOM);
+		bed_ring_freeze_used(bed, ids[i], 0);
+		assert_true(packed_ring_collect(&bed->packed, &used));
+		assert_int_equal(used.id, ids[i]);
+	}
+}
+
+static void
+flags_and_ids_in_tables_mean_nothing(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 3, 0);
+	uint64_t table = bed_take(bed, 48, 16);
+	struct vring_packed_desc entry[3];
+	struct ring_piece piece[3];
+	uint8_t frame[60];
+	uint16_t head;
+	uint16_t i;
+
+	packet_fill(frame, sizeof(frame), 1);
+	bed_place(bed, (uint32_t[]){BED_HDR_LEN, 20, 40}, 3, false, piece);
+	guest_ram_write(&bed->ram, piece[1].gpa, frame, 20);
+	guest_ram_write(&bed->ram, piece[2].gpa, frame + 20, 40);
+	head = bed_add_table(bed, piece, 3, table);
+	guest_ram_read(&bed->ram, table, entry, sizeof(entry));
+	for (i = 0; i < 3; i++) {
+		entry[i].flags = (uint16_t) ~(WRITE | INDIRECT | (i == 1 ? NEXT : 0));
+		entry[i].id = (uint16_t)(65535 - i);
+	}
+	guest_ram_write(&bed->ram, table, entry, sizeof(entry));
+	bed_freeze(bed);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+	bed_expect_packet(bed->pkts[0], 60, 1, BED_ROOM);
+	bed_expect_used(bed, head, 0);
+}
+
+/* Fill the ring with descriptors that all say that there is one more. */
+static void
+offer_endless_chain(struct bed *bed, bool writable)
+{
+	struct vring_packed_desc desc = {
+		.addr = bed_take(bed, 64, 64), .len = 64, .flags = NEXT | (writable ? WRITE : 0)};
+
+	while (bed_room(bed) > 0)
+		packed_ring_offer(&bed->packed, &desc);
+	packed_ring_publish(&bed->packed);
+}
+
+static void
+next_on_every_slot_stops_the_queue(void **state)
+{
+	static const uint16_t sizes[] = {1, 3, 256, 32767};
+	unsigned int i;
+	uint16_t index;
+
+	for (i = 0; i < 2 * RTE_DIM(sizes); i++) {
+		struct bed *bed;
+
+		index = i % 2 == 0 ? BED_ENQUEUE : BED_DEQUEUE;
+		bed = open_bed(index, BED_V1 | BED_MRG, sizes[i / 2], 0);
+		offer_endless_chain(bed, index == BED_ENQUEUE);
+		assert_int_equal(dynvhost_vq_pending(&bed->vq), 1);
+		bed_freeze(bed);
+		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+		assert_int_equal(bed_enqueue(bed, bed_packet(bed_pool(), 60, 0, 1)), 0);
+		bed_expect_broken(bed, DYNVHOST_VQ_BAD_LOOP);
+		bed_expect_stats(bed, (struct dynvhost_vq_stats){.bad_chains = 1});
+		bed_expect_memory(bed);
+		assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, 0));
+		bed_teardown(NULL);
+	}
+}
+
+static void
+next_on_every_slot_stops_a_disabled_queue_too(void **state)
+{
+	static const uint16_t sizes[] = {1, 3, 256, 32767};
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(sizes); i++) {
+		struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, sizes[i], 0);
+		bool with_good = sizes[i] > 3;
+
+		if (with_good)
+			bed_send_plain(bed, 60, 1);
+		offer_endless_chain(bed, false);
+		dynvhost_vq_set_enabled(&bed->vq, false);
+		bed_freeze(bed);
+		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+		if (with_good)
+			bed_expect_used(bed, 0, 0);
+		bed_expect_broken(bed, DYNVHOST_VQ_BAD_LOOP);
+		bed_expect_stats(
+			bed, (struct dynvhost_vq_stats){
+				     .discarded = with_good, .bad_chains = 1, .calls = with_good});
+		bed_expect_memory(bed);
+		bed_teardown(NULL);
+	}
+}
+
+/* The second buffer of a packet runs into the first one, which is not given back yet. */
+static void
+buffers_of_a_packet_are_no_longer_than_the_ring(void **state)
+{
+	struct bed *bed = open_bed(BED_ENQUEUE, BED_V1 | BED_MRG, 5, 4);
+	const struct vring_packed_desc desc = {
+		.addr = bed_take(bed, 64, 64), .len = 20, .flags = NEXT | WRITE};
+
+	bed_offer(bed, BED_SHAPE_DIRECT, (uint32_t[]){50, 50}, 2);
+	while (bed_room(bed) > 0)
+		packed_ring_offer(&bed->packed, &desc);
+	packed_ring_publish(&bed->packed);
+	bed_freeze(bed);
+	assert_int_equal(bed_enqueue(bed, bed_packet(bed_pool(), 160, 0, 1)), 0);
+	bed_expect_broken(bed, DYNVHOST_VQ_BAD_LOOP);
+	bed_expect_stats(bed, (struct dynvhost_vq_stats){.bad_chains = 1});
+	bed_expect_memory(bed);
+	assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, 4));
+}
+
+static void
+packet_larger_than_a_ring_of_chains_is_dropped(void **state)
+{
+	struct bed *bed = open_bed(BED_ENQUEUE, BED_V1 | BED_MRG, 5, 4);
+	uint16_t head[2];
+
+	head[0] = bed_offer(bed, BED_SHAPE_DIRECT, (uint32_t[]){50, 50}, 2);
+	head[1] = bed_offer(bed, BED_SHAPE_DIRECT, (uint32_t[]){30, 30}, 2);
+	bed_freeze(bed);
+	assert_int_equal(bed_enqueue(bed, bed_packet(bed_pool(), 149, 0, 1)), 0);
+	bed_offer(bed, BED_SHAPE_DIRECT, (uint32_t[]){10}, 1);
+	bed_freeze(bed);
+	assert_int_equal(bed_enqueue(bed, bed_packet(bed_pool(), 159, 0, 1)), 1);
+	assert_int_equal(bed->vq.stats.dropped, 1);
+	assert_int_equal(bed_enqueue(bed, bed_packet(bed_pool(), 148, 0, 2)), 1);
+	bed_expect_delivered(bed, 148, 2, head, 2);
+}
+
+static void
+what_the_guest_writes_over_used_descriptors_means_nothing(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 3, 1);
+
+	bed_send_plain(bed, 60, 1);
+	bed_send_plain(bed, 61, 2);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 1), 1);
+	bed_expect_packet(bed->pkts[0], 60, 1, BED_ROOM);
+	bed_expect_used(bed, 0, 0);
+	memset(&bed->packed.desc[1], 0xff, sizeof(bed->packed.desc[1]));
+	memset(bed->packed.device, 0xff, sizeof(*bed->packed.device));
+	bed_freeze(bed);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+	bed_expect_packet(bed->pkts[0], 61, 2, BED_ROOM);
+	bed_expect_used(bed, 1, 0);
+	bed_expect_memory(bed);
+}
+
+static void
+ring_cleared_under_a_running_queue_moves_nothing(void **state)
+{
+	static const uint16_t starts[] = {0, 4, 9};
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(starts); i++) {
+		struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 7, starts[i]);
+
+		bed_send_plain(bed, 60, 1);
+		bed_send_plain(bed, 60, 2);
+		memset(bed->packed.desc, 0, packed_ring_desc_bytes(7));
+		bed_freeze(bed);
+		assert_int_equal(dynvhost_vq_pending(&bed->vq), 0);
+		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+		expect_untouched(bed);
+		assert_int_equal(bed->vq.fault, DYNVHOST_VQ_OK);
+
+		/* The guest has rebooted: its new driver begins at the beginning. */
+		assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, starts[i]));
+		bed_reset(bed, 0);
+		assert_int_equal(bed->setup.base, 0x80008000);
+		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
+		bed_freeze(bed);
+		bed_send_plain(bed, 60, 3);
+		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+		bed_expect_packet(bed->pkts[0], 60, 3, BED_ROOM);
+		bed_expect_used(bed, 0, 0);
+		bed_teardown(NULL);
+	}
+}
+
+static void
+disabled_ring_gives_chains_back_by_their_extent(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 7, 5);
+	const uint64_t opens = mem_stats(bed).opens;
+	uint16_t head[3];
+
+	head[0] = bed_send(bed, BED_SHAPE_DIRECT, (uint32_t[]){12, 20, 40}, 3, 1);
+	head[1] = bed_send(bed, BED_SHAPE_TABLE, (uint32_t[]){12, 20, 40}, 3, 2);
+	head[2] = bed_send(bed, BED_SHAPE_MIXED, (uint32_t[]){12, 20, 40}, 3, 3);
+	assert_int_equal(dynvhost_vq_pending(&bed->vq), 3);
+	dynvhost_vq_set_enabled(&bed->vq, false);
+	bed_freeze(bed);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+	bed_expect_used(bed, head[0], 0);
+	bed_expect_used(bed, head[1], 0);
+	bed_expect_used(bed, head[2], 0);
+	bed_expect_memory(bed);
+	bed_expect_stats(bed, (struct dynvhost_vq_stats){.discarded = 3, .calls = 1});
+	assert_int_equal(mem_stats(bed).opens, opens);
+	assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, 5 + 6));
+}
+
+/* Send @p n packets and take them in one burst. @return calls. */
+static uint64_t
+move(struct bed *bed, uint16_t n)
+{
+	struct ring_used used;
+	uint16_t i;
+
+	for (i = 0; i < n; i++)
+		bed_send_plain(bed, 60, i);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), n), n);
+	for (i = 0; i < n; i++) {
+		bed_expect_packet(bed->pkts[i], 60, i, BED_ROOM);
+		assert_true(bed_collect(bed, &used));
+	}
+	return bed_calls(bed);
+}
+
+static void
+event_flags_decide(void **state)
+{
+	static const struct {
+		uint64_t features;
+		uint16_t flags;
+		uint64_t calls;
+	} rows[] = {
+		{0, VRING_PACKED_EVENT_FLAG_ENABLE, 1},
+		{0, VRING_PACKED_EVENT_FLAG_DISABLE, 0},
+		{BED_EVENT, VRING_PACKED_EVENT_FLAG_ENABLE, 1},
+		{BED_EVENT, VRING_PACKED_EVENT_FLAG_DISABLE, 0},
+		/* A position though none was negotiated; the value that is reserved. */
+		{0, VRING_PACKED_EVENT_FLAG_DESC, 1},
+		{0, 3, 1},
+		{BED_EVENT, 3, 1},
+		/* The other bits are reserved. */
+		{0, 0xfffc | VRING_PACKED_EVENT_FLAG_ENABLE, 1},
+		{BED_EVENT, 0xfffc | VRING_PACKED_EVENT_FLAG_DISABLE, 0},
+	};
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(rows); i++) {
+		struct bed *bed = open_bed(BED_DEQUEUE, BED_V1 | rows[i].features, 7, 0);
+
+		/* The position is one that is not passed. */
+		bed->packed.driver->off_wrap = 0x8005;
+		bed->packed.driver->flags = rows[i].flags;
+		if (move(bed, 1) != rows[i].calls || move(bed, 2) != rows[i].calls)
+			fail_msg("row %u", i);
+		assert_int_equal(bed->vq.stats.calls, 2 * rows[i].calls);
+		assert_int_equal(bed->vq.stats.calls_suppressed, 2 - 2 * rows[i].calls);
+		bed_teardown(NULL);
+	}
+}
+
+/* All events before, in and behind all bursts, from all places, in rings of few slots. */
+static void
+event_position_decides(void **state)
+{
+	static const uint16_t sizes[] = {1, 2, 3, 7};
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(sizes); i++) {
+		const uint16_t size = sizes[i];
+		struct bed *bed = open_bed(BED_DEQUEUE, BED_V1 | BED_EVENT, size, 0);
+		uint32_t count = 1;
+		uint32_t event, k;
+		uint16_t start, n;
+
+		assert_int_equal(move(bed, 1), 1);
+		for (start = 0; start < 2 * size; start++) {
+			for (n = 1; n <= size; n++) {
+				for (event = 0; event < 2u * size; event++) {
+					bool passed = false;
+
+					/* The counter tells a round from the next. */
+					for (k = count; k < count + n; k++)
+						passed = passed || k % (2u * size) == event;
+					bed_call_at(bed, (uint16_t)event);
+					if (move(bed, n) != passed)
+						fail_msg("size %u: event %u, burst %u from %u",
+							size, event, n, count % (2u * size));
+					count += n;
+				}
+			}
+			/* Elsewhere with the next one. */
+			bed_suppress_calls(bed, true);
+			assert_int_equal(move(bed, 1), 0);
+			count++;
+		}
+		bed_teardown(NULL);
+	}
+}
+
+static void
+event_beyond_the_ring_is_survived(void **state)
+{
+	static const uint16_t events[] = {0x0007, 0x8007, 0x7fff, 0xffff};
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1 | BED_EVENT, 7, 0);
+	unsigned int i;
+	uint16_t n;
+
+	for (n = 1; n <= 7; n++) {
+		for (i = 0; i < RTE_DIM(events); i++) {
+			packed_ring_set_used_event(&bed->packed, events[i]);
+			assert_in_range(move(bed, n), 0, 1);
+		}
+	}
+	assert_int_equal(bed->vq.fault, DYNVHOST_VQ_OK);
+}
+
+static void
+first_call_is_enough(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1 | BED_EVENT, 7, 0);
+
+	/* Called because the driver wants it always, it need not be called to be sure. */
+	bed_suppress_calls(bed, false);
+	assert_int_equal(move(bed, 1), 1);
+	bed_call_at(bed, 5);
+	assert_int_equal(move(bed, 1), 0);
+	bed_restart(bed);
+	bed_suppress_calls(bed, true);
+	assert_int_equal(move(bed, 1), 0);
+	bed_call_at(bed, 6);
+	assert_int_equal(move(bed, 1), 1);
+	assert_int_equal(move(bed, 1), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BED_TEST(start_refuses_sizes_that_no_ring_has),
+		BED_TEST(start_takes_any_size),
+		BED_TEST(start_refuses_areas_that_end_outside_memory),
+		BED_TEST(start_takes_the_position_from_the_base),
+		BED_TEST(start_refuses_positions_beyond_the_ring),
+		BED_TEST(buffers_that_were_taken_and_not_given_back_are_taken_again),
+		BED_TEST(start_writes_nothing_but_its_wish_for_kicks),
+		BED_TEST(nothing_is_lost_or_doubled_by_stops),
+		BED_TEST(only_one_pattern_of_the_two_bits_is_available),
+		BED_TEST(dequeue_takes_chains_across_the_ring_s_end),
+		BED_TEST(enqueue_fills_chains_across_the_ring_s_end),
+		BED_TEST(one_burst_takes_a_whole_ring_and_no_more),
+		BED_TEST(first_descriptor_of_a_burst_is_published_last),
+		BED_TEST(ids_are_echoed_whatever_they_are),
+		BED_TEST(flags_and_ids_in_tables_mean_nothing),
+		BED_TEST(next_on_every_slot_stops_the_queue),
+		BED_TEST(next_on_every_slot_stops_a_disabled_queue_too),
+		BED_TEST(buffers_of_a_packet_are_no_longer_than_the_ring),
+		BED_TEST(packet_larger_than_a_ring_of_chains_is_dropped),
+		BED_TEST(what_the_guest_writes_over_used_descriptors_means_nothing),
+		BED_TEST(ring_cleared_under_a_running_queue_moves_nothing),
+		BED_TEST(disabled_ring_gives_chains_back_by_their_extent),
+		BED_TEST(event_flags_decide),
+		BED_TEST(event_position_decides),
+		BED_TEST(event_beyond_the_ring_is_survived),
+		BED_TEST(first_call_is_enough),
+	};
+
+	return bed_run(tests);
+}
