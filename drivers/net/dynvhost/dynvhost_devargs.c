@@ -16,6 +16,8 @@
 #include "dynvhost_log.h"
 #include "session.h"
 
+#define DEVARGS_MAX_IDLE_MS 3600000
+
 /** Reads one value into @p field. @return 0 or -EINVAL. */
 typedef int (*devargs_read_t)(const char *value, void *field);
 
@@ -114,32 +116,60 @@ devargs_read_map_mode(const char *value, void *field)
 	return -EINVAL;
 }
 
-/** "auto", or a power of two between 4K and 1G with K, M or G. */
+/** A number of bytes, perhaps in units of K, M or G. */
+static int
+devargs_read_bytes(const char *value, uint64_t *bytes)
+{
+	static const char units[] = "KMG";
+	char digits[24];
+	const char *unit;
+	size_t length = strlen(value);
+	unsigned int shift = 0;
+	uint64_t number;
+
+	if (length == 0 || length >= sizeof(digits))
+		return -EINVAL;
+	memcpy(digits, value, length + 1);
+	unit = strchr(units, toupper((unsigned char)value[length - 1]));
+	if (unit != NULL) {
+		shift = 10 * (unsigned int)(unit - units + 1);
+		digits[length - 1] = '\0';
+	}
+	if (devargs_read_number(digits, 10, UINT64_MAX >> shift, &number) < 0)
+		return -EINVAL;
+	*bytes = number << shift;
+	return 0;
+}
+
+/** "auto", or a power of two between 4K and 1G. */
 static int
 devargs_read_granule(const char *value, void *field)
 {
-	static const char units[] = "KMG";
-	char digits[8];
-	const char *unit;
-	size_t length = strlen(value);
+	uint64_t bytes = 0;
+
+	if (strcmp(value, "auto") != 0 &&
+		(devargs_read_bytes(value, &bytes) < 0 || !rte_is_power_of_2(bytes) ||
+			bytes < (1u << 12) || bytes > (1u << 30)))
+		return -EINVAL;
+	*(uint64_t *)field = bytes;
+	return 0;
+}
+
+static int
+devargs_read_idle(const char *value, void *field)
+{
 	uint64_t number;
 
-	if (strcmp(value, "auto") == 0) {
-		*(uint64_t *)field = 0;
-		return 0;
-	}
-	if (length < 2 || length > sizeof(digits))
+	if (devargs_read_number(value, 10, DEVARGS_MAX_IDLE_MS, &number) < 0)
 		return -EINVAL;
-	unit = strchr(units, toupper((unsigned char)value[length - 1]));
-	memcpy(digits, value, length - 1);
-	digits[length - 1] = '\0';
-	if (unit == NULL || devargs_read_number(digits, 10, 1 << 20, &number) < 0)
-		return -EINVAL;
-	number <<= 10 * (unit - units + 1);
-	if (!rte_is_power_of_2(number) || number < (1u << 12) || number > (1u << 30))
-		return -EINVAL;
-	*(uint64_t *)field = number;
+	*(uint32_t *)field = (uint32_t)number;
 	return 0;
+}
+
+static int
+devargs_read_max(const char *value, void *field)
+{
+	return devargs_read_bytes(value, field);
 }
 
 #define DEVARGS_FIELD(field) offsetof(struct dynvhost_devargs, field)
@@ -159,6 +189,10 @@ static const struct devargs_option devargs_options[] = {
 		"auto, uffd, mmap or eager"},
 	{DYNVHOST_ARG_MAP_GRANULE, devargs_read_granule, DEVARGS_FIELD(map_granule),
 		"auto or a power of two from 4K to 1G"},
+	{DYNVHOST_ARG_MAP_IDLE_MS, devargs_read_idle, DEVARGS_FIELD(map_idle_ms),
+		"0 (never) to 3600000 milliseconds"},
+	{DYNVHOST_ARG_MAP_MAX, devargs_read_max, DEVARGS_FIELD(map_max),
+		"a number of bytes, with K, M or G, or 0 for no cap"},
 	{DYNVHOST_ARG_MAP_REQUIRE_SEAL, devargs_read_bool, DEVARGS_FIELD(map_require_seal),
 		"0 or 1"},
 	{DYNVHOST_ARG_MAP_DUMP, devargs_read_bool, DEVARGS_FIELD(map_dump), "0 or 1"},
@@ -213,6 +247,7 @@ dynvhost_devargs_parse(const char *name, const char *params, struct dynvhost_dev
 		.event_idx = true,
 		.indirect = true,
 		.map_mode = DYNVHOST_MEM_MODE_AUTO,
+		.map_idle_ms = 1000,
 	};
 	kvargs = rte_kvargs_parse(params == NULL ? "" : params, NULL);
 	if (kvargs == NULL) {

@@ -25,17 +25,20 @@
 #define DYNVHOST_ARG_INDIRECT         "indirect"
 #define DYNVHOST_ARG_MAP_MODE         "map-mode"
 #define DYNVHOST_ARG_MAP_GRANULE      "map-granule"
+#define DYNVHOST_ARG_MAP_IDLE_MS      "map-idle-ms"
+#define DYNVHOST_ARG_MAP_MAX          "map-max"
 #define DYNVHOST_ARG_MAP_REQUIRE_SEAL "map-require-seal"
 #define DYNVHOST_ARG_MAP_DUMP         "map-dump"
 
 /** For people: EAL's parameter string, shown by dpdk-pmdinfo.py. */
-#define DYNVHOST_PARAM_STRING                                                                    \
-	DYNVHOST_ARG_IFACE "=<path> " DYNVHOST_ARG_QUEUES "=<1-128> " DYNVHOST_ARG_SOCK_MODE     \
-			   "=<octal> " DYNVHOST_ARG_SOCK_GROUP "=<name> " DYNVHOST_ARG_MRG_RXBUF \
-			   "=<0|1> " DYNVHOST_ARG_EVENT_IDX "=<0|1> " DYNVHOST_ARG_INDIRECT      \
-			   "=<0|1> " DYNVHOST_ARG_MAP_MODE                                       \
-			   "=<auto|uffd|mmap|eager> " DYNVHOST_ARG_MAP_GRANULE                   \
-			   "=<auto|4K-1G> " DYNVHOST_ARG_MAP_REQUIRE_SEAL                        \
+#define DYNVHOST_PARAM_STRING                                                                      \
+	DYNVHOST_ARG_IFACE "=<path> " DYNVHOST_ARG_QUEUES "=<1-128> " DYNVHOST_ARG_SOCK_MODE       \
+			   "=<octal> " DYNVHOST_ARG_SOCK_GROUP "=<name> " DYNVHOST_ARG_MRG_RXBUF   \
+			   "=<0|1> " DYNVHOST_ARG_EVENT_IDX "=<0|1> " DYNVHOST_ARG_INDIRECT        \
+			   "=<0|1> " DYNVHOST_ARG_MAP_MODE                                         \
+			   "=<auto|uffd|mmap|eager> " DYNVHOST_ARG_MAP_GRANULE                     \
+			   "=<auto|4K-1G> " DYNVHOST_ARG_MAP_IDLE_MS "=<ms> " DYNVHOST_ARG_MAP_MAX \
+			   "=<bytes|K|M|G> " DYNVHOST_ARG_MAP_REQUIRE_SEAL                         \
 			   "=<0|1> " DYNVHOST_ARG_MAP_DUMP "=<0|1>"
 
 /** What the arguments say, with defaults for what they leave out. */
@@ -49,6 +52,8 @@ struct dynvhost_devargs {
 	bool indirect;
 	enum dynvhost_mem_mode map_mode;
 	uint64_t map_granule; /**< bytes, 0: auto */
+	uint32_t map_idle_ms; /**< 0: never */
+	uint64_t map_max;     /**< bytes, 0: no cap */
 	bool map_require_seal;
 	bool map_dump;
 };

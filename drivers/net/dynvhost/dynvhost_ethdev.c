@@ -30,9 +30,14 @@
 /** Frame length beyond the MTU: Ethernet header and one VLAN tag. */
 #define ETHDEV_OVERHEAD (RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN)
 #define ETHDEV_MAX_MTU  65535
+/** Data room of receive mbufs that the virtqueues ask for (virtqueue.h). */
+#define ETHDEV_MIN_RX_ROOM 64
 static_assert(ETHDEV_MAX_MTU + ETHDEV_OVERHEAD <= DYNVHOST_VQ_MAX_FRAME, "every MTU can be moved");
 
 #define ETHDEV_BIT(n) (UINT64_C(1) << (n))
+
+/** Makes working out a link and setting it one step; never held in a callback. */
+static pthread_mutex_t ethdev_link_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static TAILQ_HEAD(, dynvhost_dev) ethdev_list = TAILQ_HEAD_INITIALIZER(ethdev_list);
 static pthread_mutex_t ethdev_list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -70,16 +75,20 @@ static void
 ethdev_set_link(struct dynvhost_dev *dev, bool tell)
 {
 	struct rte_eth_dev *eth_dev = dev->eth_dev;
-	bool up = eth_dev->data->dev_started && atomic_load(&dev->link_ready) &&
-		  atomic_load(&dev->link_admin);
 	struct rte_eth_link link = {
 		.link_speed = RTE_ETH_SPEED_NUM_10G,
 		.link_duplex = RTE_ETH_LINK_FULL_DUPLEX,
 		.link_autoneg = RTE_ETH_LINK_FIXED,
-		.link_status = up ? RTE_ETH_LINK_UP : RTE_ETH_LINK_DOWN,
 	};
+	bool changed;
 
-	if (rte_eth_linkstatus_set(eth_dev, &link) == 0 && tell)
+	pthread_mutex_lock(&ethdev_link_lock);
+	if (eth_dev->data->dev_started && atomic_load(&dev->link_ready) &&
+		atomic_load(&dev->link_admin))
+		link.link_status = RTE_ETH_LINK_UP;
+	changed = rte_eth_linkstatus_set(eth_dev, &link) == 0;
+	pthread_mutex_unlock(&ethdev_link_lock);
+	if (changed && tell)
 		rte_eth_dev_callback_process(eth_dev, RTE_ETH_EVENT_INTR_LSC, NULL);
 }
 
@@ -98,8 +107,7 @@ ethdev_ring_changed(void *opaque, uint16_t ring, bool enabled)
 {
 	struct dynvhost_dev *dev = opaque;
 
-	RTE_SET_USED(ring);
-	RTE_SET_USED(enabled);
+	atomic_store(&dev->ring_state[ring].enabled, enabled);
 	if (dev->eth_dev->data->dev_started)
 		rte_eth_dev_callback_process(dev->eth_dev, RTE_ETH_EVENT_QUEUE_STATE, NULL);
 }
@@ -156,7 +164,7 @@ ethdev_infos_get(struct rte_eth_dev *eth_dev, struct rte_eth_dev_info *info)
 	info->max_mac_addrs = 1;
 	info->max_rx_queues = dev->n_pairs;
 	info->max_tx_queues = dev->n_pairs;
-	info->min_rx_bufsize = 0;
+	info->min_rx_bufsize = ETHDEV_MIN_RX_ROOM;
 	info->min_mtu = RTE_ETHER_MIN_MTU;
 	info->max_mtu = ETHDEV_MAX_MTU;
 	info->max_rx_pktlen = ETHDEV_MAX_MTU + ETHDEV_OVERHEAD;
@@ -276,6 +284,7 @@ ethdev_dismantle(struct dynvhost_dev *dev)
 	for (uint16_t ring = 0; dev->vq != NULL && ring < 2 * dev->n_pairs; ring++)
 		dynvhost_vq_fini(&dev->vq[ring]);
 	rte_free(dev->gate);
+	rte_free(dev->ring_state);
 	rte_free(dev->stats_base);
 	rte_free(dev->vq);
 	rte_free(dev->txq);
@@ -283,6 +292,7 @@ ethdev_dismantle(struct dynvhost_dev *dev)
 	dev->backend = NULL;
 	dev->mem = NULL;
 	dev->gate = NULL;
+	dev->ring_state = NULL;
 	dev->stats_base = NULL;
 	dev->vq = NULL;
 	dev->txq = NULL;
@@ -332,6 +342,20 @@ static const struct eth_dev_ops ethdev_ops = {
 	.xstats_reset = dynvhost_stats_reset,
 };
 
+/** In a secondary process: what only looks. All else belongs to the process that has probed. */
+static const struct eth_dev_ops ethdev_secondary_ops = {
+	.dev_close = ethdev_close,
+	.dev_infos_get = ethdev_infos_get,
+	.rxq_info_get = ethdev_rxq_info_get,
+	.txq_info_get = ethdev_txq_info_get,
+	.link_update = ethdev_link_update,
+	.stats_get = dynvhost_stats_get,
+	.stats_reset = dynvhost_stats_reset,
+	.xstats_get = dynvhost_xstats_get,
+	.xstats_get_names = dynvhost_xstats_get_names,
+	.xstats_reset = dynvhost_stats_reset,
+};
+
 static uint64_t
 ethdev_features(const struct dynvhost_devargs *args)
 {
@@ -359,9 +383,10 @@ ethdev_build_queues(struct dynvhost_dev *dev, int socket)
 	dev->txq = rte_zmalloc_socket(NULL, n * sizeof(*dev->txq), RTE_CACHE_LINE_SIZE, socket);
 	dev->vq = rte_zmalloc_socket(NULL, 2 * n * sizeof(*dev->vq), RTE_CACHE_LINE_SIZE, socket);
 	dev->stats_base = rte_zmalloc(NULL, 2 * n * sizeof(*dev->stats_base), 0);
+	dev->ring_state = rte_zmalloc(NULL, 2 * n * sizeof(*dev->ring_state), 0);
 	dev->gate = rte_zmalloc(NULL, 2 * n * sizeof(struct dynvhost_gate *), 0);
 	if (dev->rxq == NULL || dev->txq == NULL || dev->vq == NULL || dev->stats_base == NULL ||
-		dev->gate == NULL)
+		dev->ring_state == NULL || dev->gate == NULL)
 		return -ENOMEM;
 	for (uint16_t ring = 0; ring < 2 * n; ring++) {
 		rc = dynvhost_vq_init(&dev->vq[ring], ring, socket);
@@ -387,15 +412,15 @@ ethdev_build_memory(struct dynvhost_dev *dev)
 		.name = dev->name,
 		.mode = dev->args.map_mode,
 		.granule = dev->args.map_granule,
+		.max_bytes = dev->args.map_max,
 		.dump = dev->args.map_dump,
 		.require_seal = dev->args.map_require_seal,
 	};
 	int rc = dynvhost_mem_create(&config, &dev->mem);
 
-	if (rc == -ENOTSUP)
-		DYNVHOST_LOG(driver, ERR, dev->name,
-			"this " DYNVHOST_ARG_MAP_MODE
-			" is not available here; leave it out or take mmap");
+	if (rc < 0)
+		DYNVHOST_LOG(driver, ERR, dev->name, "guest memory cannot be served like this: %s",
+			dynvhost_mem_why(NULL));
 	return rc;
 }
 
@@ -419,6 +444,7 @@ ethdev_build_backend(struct dynvhost_dev *dev)
 				.n_gates = 2 * dev->n_pairs,
 				.gate = dev->gate,
 				.mem = dev->mem,
+				.idle_ms = dev->args.map_idle_ms,
 			},
 		.ops = &ethdev_backend_ops,
 		.opaque = dev,
@@ -428,6 +454,7 @@ ethdev_build_backend(struct dynvhost_dev *dev)
 	if (rc < 0)
 		DYNVHOST_LOG(driver, ERR, dev->name, "cannot listen at %s: %s", dev->args.iface,
 			rc == -EADDRINUSE ? "another process listens there, or it is no socket"
+			: rc == -EDEADLK  ? "a port cannot be added within an event callback"
 					  : strerror(-rc));
 	return rc;
 }
@@ -499,8 +526,9 @@ ethdev_create(struct rte_vdev_device *vdev, const struct dynvhost_devargs *args)
 	TAILQ_INSERT_TAIL(&ethdev_list, dev, next);
 	pthread_mutex_unlock(&ethdev_list_lock);
 	rte_eth_dev_probing_finish(eth_dev);
-	DYNVHOST_LOG(driver, INFO, dev->name, "listening at %s, %u queue pairs, map-mode %s",
-		dev->args.iface, dev->n_pairs, dynvhost_mem_engine_name(dev->mem));
+	DYNVHOST_LOG(driver, INFO, dev->name, "listening at %s, %u queue pairs, map-mode %s (%s)",
+		dev->args.iface, dev->n_pairs, dynvhost_mem_engine_name(dev->mem),
+		dynvhost_mem_engine_reason(dev->mem));
 	return 0;
 }
 
@@ -516,7 +544,7 @@ ethdev_attach_secondary(struct rte_vdev_device *vdev)
 		return -ENODEV;
 	}
 	eth_dev->device = &vdev->device;
-	eth_dev->dev_ops = &ethdev_ops;
+	eth_dev->dev_ops = &ethdev_secondary_ops;
 	eth_dev->rx_pkt_burst = dynvhost_no_burst;
 	eth_dev->tx_pkt_burst = dynvhost_no_burst;
 	rte_eth_dev_probing_finish(eth_dev);
@@ -556,13 +584,17 @@ static int
 ethdev_remove(struct rte_vdev_device *vdev)
 {
 	struct rte_eth_dev *eth_dev = rte_eth_dev_allocated(rte_vdev_device_name(vdev));
+	int rc = 0;
 
 	/* Closed and released by the application already. */
 	if (eth_dev == NULL)
 		return 0;
 	if (rte_eal_process_type() != RTE_PROC_PRIMARY)
 		return rte_eth_dev_release_port(eth_dev);
-	return rte_eth_dev_close(eth_dev->data->port_id);
+	/* At the latest when EAL goes down, and its memory with it, a port goes however it was left. */
+	if (eth_dev->data->dev_started)
+		rc = rte_eth_dev_stop(eth_dev->data->port_id);
+	return rc < 0 ? rc : rte_eth_dev_close(eth_dev->data->port_id);
 }
 
 static struct rte_vdev_driver ethdev_driver = {

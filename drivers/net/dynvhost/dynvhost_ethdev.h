@@ -30,6 +30,12 @@ struct dynvhost_queue {
 	uint16_t n_desc;          /**< as asked for; the guest decides the ring's real size */
 };
 
+/** Whether a ring serves: as it is, and as the application was told by the public API. */
+struct dynvhost_ring_state {
+	atomic_bool enabled;
+	bool reported; /**< under the list lock */
+};
+
 /** A port. Lives from probe to close; in shared memory, so that secondary processes see statistics. */
 struct dynvhost_dev {
 	char name[RTE_ETH_NAME_MAX_LEN];
@@ -39,15 +45,17 @@ struct dynvhost_dev {
 	struct dynvhost_queue *txq;           /**< n_pairs */
 	struct dynvhost_vq *vq;               /**< 2 * n_pairs, numbered as the guest does */
 	struct dynvhost_vq_stats *stats_base; /**< 2 * n_pairs: counters at the last reset */
+	struct dynvhost_mem_stats mem_base;   /**< likewise, of guest memory */
 	struct rte_ether_addr mac;
 
 	/* Meaningful in the process that has probed the port. */
 	struct rte_eth_dev *eth_dev;
 	struct dynvhost_mem *mem;
 	struct dynvhost_backend *backend;
-	struct dynvhost_gate **gate; /**< all of rxq and txq */
-	atomic_bool link_ready;      /**< a guest is there */
-	atomic_bool link_admin;      /**< the application wants the link up */
+	struct dynvhost_gate **gate;            /**< all of rxq and txq */
+	struct dynvhost_ring_state *ring_state; /**< 2 * n_pairs */
+	atomic_bool link_ready;                 /**< a guest is there */
+	atomic_bool link_admin;                 /**< the application wants the link up */
 	TAILQ_ENTRY(dynvhost_dev) next;
 };
 

@@ -3,8 +3,8 @@
  */
 
 /*
- * Statistics: what the virtqueues count, since the last reset, and what of the guests' memory is
- * open. Names and number of extended statistics are fixed from probe on, guest or none.
+ * Statistics: what virtqueues and guest memory count, since the last reset, and what of the guest's
+ * memory is open. Names and number of extended statistics are fixed from probe on, guest or none.
  *
  * Open vSwitch shows extended statistics whose name contains "_management_" or ends in "_errors" or
  * "_dropped"; the names below are chosen for that.
@@ -41,14 +41,18 @@ static const struct stats_item stats_txq_items[] = {
 	{"guest_notifications_suppressed", offsetof(struct dynvhost_vq_stats, calls_suppressed)},
 };
 
-/** Guest memory of the whole port. */
-static const struct stats_item stats_mem_items[] = {
+/** Guest memory of the whole port, as it is. */
+static const struct stats_item stats_mem_gauges[] = {
 	{"map_management_guest_bytes", offsetof(struct dynvhost_mem_stats, guest_bytes)},
 	{"map_management_loadable_bytes", offsetof(struct dynvhost_mem_stats, loadable_bytes)},
 	{"map_management_loadable_peak_bytes", offsetof(struct dynvhost_mem_stats, loadable_peak)},
 	{"map_management_storable_bytes", offsetof(struct dynvhost_mem_stats, storable_bytes)},
 	{"map_management_storable_peak_bytes", offsetof(struct dynvhost_mem_stats, storable_peak)},
 	{"map_management_pinned_bytes", offsetof(struct dynvhost_mem_stats, pinned_bytes)},
+};
+
+/** What has happened to it. */
+static const struct stats_item stats_mem_counters[] = {
 	{"map_management_opens", offsetof(struct dynvhost_mem_stats, opens)},
 	{"map_management_closes", offsetof(struct dynvhost_mem_stats, closes)},
 	{"map_management_repairs", offsetof(struct dynvhost_mem_stats, repairs)},
@@ -115,13 +119,16 @@ dynvhost_stats_reset(struct rte_eth_dev *eth_dev)
 		for (size_t i = 0; i < sizeof(struct dynvhost_vq_stats) / sizeof(*now); i++)
 			base[i] = __atomic_load_n(&now[i], __ATOMIC_RELAXED);
 	}
+	/* Guest memory belongs to the process that serves the port. */
+	if (rte_eal_process_type() == RTE_PROC_PRIMARY)
+		dynvhost_mem_stats_get(dev->mem, &dev->mem_base);
 	return 0;
 }
 
 static unsigned int
 stats_n_items(const struct dynvhost_dev *dev)
 {
-	return RTE_DIM(stats_mem_items) +
+	return RTE_DIM(stats_mem_gauges) + RTE_DIM(stats_mem_counters) +
 	       dev->n_pairs * (RTE_DIM(stats_rxq_items) + RTE_DIM(stats_txq_items));
 }
 
@@ -134,9 +141,12 @@ dynvhost_xstats_get_names(
 
 	if (names == NULL || n < stats_n_items(dev))
 		return (int)stats_n_items(dev);
-	for (unsigned int i = 0; i < RTE_DIM(stats_mem_items); i++)
+	for (unsigned int i = 0; i < RTE_DIM(stats_mem_gauges); i++)
 		snprintf(names[count++].name, RTE_ETH_XSTATS_NAME_SIZE, "%s",
-			stats_mem_items[i].name);
+			stats_mem_gauges[i].name);
+	for (unsigned int i = 0; i < RTE_DIM(stats_mem_counters); i++)
+		snprintf(names[count++].name, RTE_ETH_XSTATS_NAME_SIZE, "%s",
+			stats_mem_counters[i].name);
 	for (uint16_t q = 0; q < dev->n_pairs; q++) {
 		for (unsigned int i = 0; i < RTE_DIM(stats_rxq_items); i++)
 			snprintf(names[count++].name, RTE_ETH_XSTATS_NAME_SIZE, "rx_q%u_%s", q,
@@ -152,16 +162,20 @@ int
 dynvhost_xstats_get(struct rte_eth_dev *eth_dev, struct rte_eth_xstat *xstats, unsigned int n)
 {
 	const struct dynvhost_dev *dev = eth_dev->data->dev_private;
-	struct dynvhost_mem_stats mem = {0};
+	struct dynvhost_mem_stats mem = {0}, base = {0};
 	unsigned int count = 0;
 
 	if (xstats == NULL || n < stats_n_items(dev))
 		return (int)stats_n_items(dev);
-	/* Guest memory belongs to the process that serves the port. */
-	if (rte_eal_process_type() == RTE_PROC_PRIMARY)
+	if (rte_eal_process_type() == RTE_PROC_PRIMARY) {
 		dynvhost_mem_stats_get(dev->mem, &mem);
-	for (unsigned int i = 0; i < RTE_DIM(stats_mem_items); i++)
-		xstats[count++].value = stats_field(&mem, stats_mem_items[i].offset);
+		base = dev->mem_base;
+	}
+	for (unsigned int i = 0; i < RTE_DIM(stats_mem_gauges); i++)
+		xstats[count++].value = stats_field(&mem, stats_mem_gauges[i].offset);
+	for (unsigned int i = 0; i < RTE_DIM(stats_mem_counters); i++)
+		xstats[count++].value = stats_field(&mem, stats_mem_counters[i].offset) -
+					stats_field(&base, stats_mem_counters[i].offset);
 	for (uint16_t q = 0; q < dev->n_pairs; q++) {
 		for (unsigned int i = 0; i < RTE_DIM(stats_rxq_items); i++)
 			xstats[count++].value = stats_ring(

@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <rte_common.h>
@@ -28,10 +30,7 @@
 #define BACKEND_PARKED_US      50
 #define BACKEND_PARKED_SLOW_US 1000
 /** How often connected ports are looked after. */
-#define BACKEND_TICK_US 100000
-/** Lines about connections and links: so many at once, then one per interval. */
-#define BACKEND_LOG_BURST       20
-#define BACKEND_LOG_INTERVAL_US 5000000
+#define BACKEND_TICK_US 40000
 
 static const char *
 backend_name(const struct dynvhost_backend *backend)
@@ -39,40 +38,22 @@ backend_name(const struct dynvhost_backend *backend)
 	return backend->session.config.name;
 }
 
-/** Whether one more line about this back-end's life may be logged. */
 static bool
 backend_may_log(struct dynvhost_backend *backend, uint64_t now_us)
 {
-	uint64_t earned = (now_us - backend->log_refill_us) / BACKEND_LOG_INTERVAL_US;
-
-	if (earned > 0) {
-		backend->log_tokens = RTE_MIN(
-			backend->log_tokens + earned, (uint64_t)BACKEND_LOG_BURST);
-		backend->log_refill_us = now_us;
-	}
-	if (backend->log_tokens == 0) {
-		backend->log_left_out++;
-		return false;
-	}
-	backend->log_tokens--;
-	if (backend->log_left_out != 0)
-		DYNVHOST_LOG(proto, INFO, backend_name(backend),
-			"%" PRIu64 " lines about this connection were left out",
-			backend->log_left_out);
-	backend->log_left_out = 0;
-	return true;
+	return dynvhost_session_may_log(&backend->session, now_us);
 }
 
-static void
+static int
 backend_watch(struct dynvhost_backend *backend, int op, int fd, uint32_t events,
 	struct control_source *source)
 {
 	struct epoll_event event = {.events = events, .data.ptr = source};
 
-	epoll_ctl(backend->epoll_fd, op, fd, &event);
+	return epoll_ctl(backend->epoll_fd, op, fd, &event) == 0 ? 0 : -errno;
 }
 
-/** Listen for a front-end only while there is none: a peer can wait in the backlog meanwhile. */
+/** Whether front-ends are accepted, or wait in the backlog until the last one's things are gone. */
 static void
 backend_arm_listen(struct dynvhost_backend *backend, bool armed)
 {
@@ -109,6 +90,8 @@ backend_disconnect(struct dynvhost_backend *backend, uint64_t now_us, const char
 		return;
 	if (backend_may_log(backend, now_us))
 		DYNVHOST_LOG(proto, INFO, backend_name(backend), "front-end disconnected: %s", why);
+	/* Closing alone ends no events while a forked child holds the socket too. */
+	backend_watch(backend, EPOLL_CTL_DEL, backend->conn.fd, 0, NULL);
 	dynvhost_conn_close(&backend->conn);
 	/* A listener stays disarmed until nothing of the old session is left. */
 	backend_arm_listen(backend, false);
@@ -116,12 +99,52 @@ backend_disconnect(struct dynvhost_backend *backend, uint64_t now_us, const char
 		backend_arm_listen(backend, true);
 }
 
-void
+int
 backend_listen(struct dynvhost_backend *backend, int epoll_fd)
 {
 	backend->epoll_fd = epoll_fd;
 	backend->listen_armed = true;
-	backend_watch(backend, EPOLL_CTL_ADD, backend->listen_fd, EPOLLIN, &backend->listen_source);
+	return backend_watch(
+		backend, EPOLL_CTL_ADD, backend->listen_fd, EPOLLIN, &backend->listen_source);
+}
+
+/** No front-end can be taken now. It still waits: without a pause this would be tried without end. */
+static void
+backend_pause_listen(struct dynvhost_backend *backend, int rc, uint64_t now_us)
+{
+	backend_arm_listen(backend, false);
+	backend->listen_retry_us = now_us + BACKEND_TICK_US;
+	if (backend_may_log(backend, now_us))
+		DYNVHOST_LOG(proto, WARNING, backend_name(backend),
+			"cannot accept a front-end: %s; check the limit of open files",
+			strerror(-rc));
+}
+
+/** Let go of a front-end that has closed its socket, whatever it has sent before. */
+static void
+backend_drop_gone(struct dynvhost_backend *backend, uint64_t now_us)
+{
+	struct pollfd pollfd = {.fd = backend->conn.fd};
+
+	if (backend->conn.fd >= 0 && poll(&pollfd, 1, 0) == 1)
+		backend_disconnect(backend, now_us, "it closed the socket");
+}
+
+static void
+backend_take_conn(struct dynvhost_backend *backend, int fd, uint64_t now_us)
+{
+	int rc = backend_watch(backend, EPOLL_CTL_ADD, fd, EPOLLIN, &backend->conn_source);
+
+	if (rc < 0) {
+		close(fd);
+		backend_pause_listen(backend, rc, now_us);
+		return;
+	}
+	backend->conn_events = EPOLLIN;
+	dynvhost_conn_init(&backend->conn, fd);
+	dynvhost_session_open(&backend->session);
+	if (backend_may_log(backend, now_us))
+		DYNVHOST_LOG(proto, INFO, backend_name(backend), "front-end connected");
 }
 
 void
@@ -129,34 +152,25 @@ backend_listen_event(struct dynvhost_backend *backend, uint64_t now_us)
 {
 	int fd;
 
+	/* A front-end that starts again must not be turned away in favour of its own past. */
+	backend_drop_gone(backend, now_us);
 	if (!backend->listen_armed || backend->dying)
 		return;
 	fd = dynvhost_socket_accept(backend->listen_fd);
 	if (fd == -EAGAIN)
 		return;
 	if (fd < 0) {
-		/* The front-end still waits: without a pause this would be tried without end. */
-		backend_arm_listen(backend, false);
-		backend->listen_retry_us = now_us + BACKEND_TICK_US;
-		if (backend_may_log(backend, now_us))
-			DYNVHOST_LOG(proto, WARNING, backend_name(backend),
-				"cannot accept a front-end: %s; check the limit of open files",
-				strerror(-fd));
+		backend_pause_listen(backend, fd, now_us);
 		return;
 	}
-	if (backend->conn.fd >= 0) {
-		close(fd);
-		if (backend_may_log(backend, now_us))
-			DYNVHOST_LOG(proto, NOTICE, backend_name(backend),
-				"a second front-end was turned away: one is connected already");
+	if (backend->conn.fd < 0) {
+		backend_take_conn(backend, fd, now_us);
 		return;
 	}
-	dynvhost_conn_init(&backend->conn, fd);
-	dynvhost_session_open(&backend->session);
-	backend->conn_events = EPOLLIN;
-	backend_watch(backend, EPOLL_CTL_ADD, fd, EPOLLIN, &backend->conn_source);
+	close(fd);
 	if (backend_may_log(backend, now_us))
-		DYNVHOST_LOG(proto, INFO, backend_name(backend), "front-end connected");
+		DYNVHOST_LOG(proto, NOTICE, backend_name(backend),
+			"a second front-end was turned away: one is connected already");
 }
 
 /** Do what a fed session asks for. @return whether more requests may be read. */
@@ -274,7 +288,10 @@ backend_look_after(struct dynvhost_backend *backend, uint64_t now_us)
 		backend_arm_listen(backend,
 			backend->conn.fd >= 0 || !dynvhost_session_is_parked(&backend->session));
 	}
-	dynvhost_session_tick(&backend->session);
+	if (dynvhost_session_tick(&backend->session, now_us) == DYNVHOST_SESSION_CLOSE)
+		backend_disconnect(backend, now_us, "it held up an lcore");
+	if (dynvhost_mem_is_lost(backend->session.config.mem))
+		backend_disconnect(backend, now_us, "its memory was cut off while in use");
 	backend_watch_conn(backend);
 }
 
@@ -289,6 +306,8 @@ backend_next_look(const struct dynvhost_backend *backend, uint64_t now_us)
 			       : BACKEND_PARKED_SLOW_US;
 	if (backend->conn.fd >= 0 || backend->listen_retry_us != 0)
 		wait = BACKEND_TICK_US;
+	if (backend->conn.fd >= 0)
+		wait = RTE_MIN(wait, dynvhost_session_next_idle(&backend->session, now_us));
 	return wait;
 }
 
@@ -311,19 +330,54 @@ backend_log_link(struct dynvhost_backend *backend, bool up, uint64_t now_us)
 		dynvhost_mem_engine_name(backend->session.config.mem));
 }
 
-struct dynvhost_backend *
-backend_alloc(const struct dynvhost_backend_config *config)
+/** Listen, and remember the file that has come into being. */
+static int
+backend_open_socket(struct dynvhost_backend *backend, const struct dynvhost_backend_config *config)
+{
+	struct stat st;
+
+	backend->listen_fd = dynvhost_socket_listen(config->path, config->mode, config->group);
+	if (backend->listen_fd < 0)
+		return backend->listen_fd;
+	if (lstat(backend->path, &st) == 0) {
+		backend->file_dev = st.st_dev;
+		backend->file_ino = st.st_ino;
+	}
+	return 0;
+}
+
+/**
+ * Remove the socket's file, then close it: in this order no other process takes it for that of a
+ * dead listener and puts its own in the place that we are about to clear.
+ */
+static void
+backend_close_socket(struct dynvhost_backend *backend)
+{
+	struct stat st;
+
+	if (lstat(backend->path, &st) == 0 && st.st_dev == backend->file_dev &&
+		st.st_ino == backend->file_ino)
+		unlink(backend->path);
+	close(backend->listen_fd);
+}
+
+int
+backend_make(const struct dynvhost_backend_config *config, struct dynvhost_backend **made)
 {
 	struct dynvhost_backend *backend = calloc(1, sizeof(*backend));
+	int rc = -ENOMEM;
 
 	if (backend == NULL)
-		return NULL;
+		return -ENOMEM;
 	backend->path = strdup(config->path);
-	if (backend->path == NULL || dynvhost_session_init(&backend->session, &config->session)) {
-		free(backend->path);
-		free(backend);
-		return NULL;
-	}
+	if (backend->path == NULL)
+		goto free_backend;
+	rc = dynvhost_session_init(&backend->session, &config->session);
+	if (rc < 0)
+		goto free_path;
+	rc = backend_open_socket(backend, config);
+	if (rc < 0)
+		goto fini_session;
 	backend->ops = config->ops;
 	backend->opaque = config->opaque;
 	backend->conn.fd = -1;
@@ -331,13 +385,22 @@ backend_alloc(const struct dynvhost_backend_config *config)
 	backend->listen_source.backend = backend;
 	backend->conn_source.kind = CONTROL_CONN;
 	backend->conn_source.backend = backend;
-	backend->log_tokens = BACKEND_LOG_BURST;
-	return backend;
+	*made = backend;
+	return 0;
+
+fini_session:
+	dynvhost_session_fini(&backend->session);
+free_path:
+	free(backend->path);
+free_backend:
+	free(backend);
+	return rc;
 }
 
 void
 backend_free(struct dynvhost_backend *backend)
 {
+	backend_close_socket(backend);
 	dynvhost_session_fini(&backend->session);
 	free(backend->path);
 	free(backend);

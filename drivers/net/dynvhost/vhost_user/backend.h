@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #include "control.h"
 #include "session.h"
@@ -39,6 +40,8 @@ struct dynvhost_backend {
 	void *opaque;
 	int epoll_fd; /**< the control thread's */
 	int listen_fd;
+	dev_t file_dev; /**< which file at the path is ours */
+	ino_t file_ino;
 	bool listen_armed;
 	uint64_t listen_retry_us; /**< when accepting is tried again after an error; 0: no error */
 	uint32_t conn_events;     /**< what epoll watches the connection for */
@@ -48,19 +51,22 @@ struct dynvhost_backend {
 	struct dynvhost_session session;
 	bool dying; /**< to be destroyed */
 	bool dead;  /**< no event can point to it any more, nothing of its connection is left */
-	uint32_t log_tokens;
-	uint64_t log_refill_us;
-	uint64_t log_left_out;
 };
 
-/** Make a back-end that does not listen yet. Any thread. @return NULL: no memory. */
-struct dynvhost_backend *backend_alloc(const struct dynvhost_backend_config *config);
+/**
+ * Make a back-end whose socket is there but not yet watched. Any thread.
+ * @return 0, or -errno as dynvhost_socket_listen(), -ENOMEM.
+ */
+int backend_make(const struct dynvhost_backend_config *config, struct dynvhost_backend **backend);
 
-/** Free a back-end that is dead or never listened. Any thread. */
+/**
+ * Free a back-end that is dead or was never watched, and remove the file of its socket, unless
+ * somebody else has put another file in its place. Any thread.
+ */
 void backend_free(struct dynvhost_backend *backend);
 
-/** Begin to wait for front-ends on the listening socket. Any thread, under the lock. */
-void backend_listen(struct dynvhost_backend *backend, int epoll_fd);
+/** Begin to wait for front-ends. Any thread, under the lock. @return 0 or -errno. */
+int backend_listen(struct dynvhost_backend *backend, int epoll_fd);
 
 /** A front-end wants to connect. */
 void backend_listen_event(struct dynvhost_backend *backend, uint64_t now_us);

@@ -34,10 +34,12 @@ static struct {
 	TAILQ_HEAD(, dynvhost_backend) backends;
 	pthread_t thread;
 	bool running;
-	bool stop;
+	bool stop;     /**< somebody is joining the thread */
+	bool orphaned; /**< the last back-end has gone during a callback: nobody will join it */
+	bool away;     /**< the thread is in a callback: it touches no back-end, holds no event */
+	struct dynvhost_backend *telling; /**< whose callback it is, unless that has died in it */
 	int epoll_fd;
 	int wake_fd;
-	struct dynvhost_backend *telling; /**< whose callback is running */
 	pthread_mutex_t life; /**< create and destroy, one at a time; taken before lock */
 } control = {
 	.life = PTHREAD_MUTEX_INITIALIZER,
@@ -69,9 +71,15 @@ control_wait(struct epoll_event *events, uint64_t wait_us)
 		.tv_sec = (time_t)(wait_us / 1000000),
 		.tv_nsec = (long)(wait_us % 1000000) * 1000,
 	};
+	int n;
 
-	return epoll_pwait2(control.epoll_fd, events, CONTROL_EVENTS_PER_ROUND,
+	n = epoll_pwait2(control.epoll_fd, events, CONTROL_EVENTS_PER_ROUND,
 		wait_us == UINT64_MAX ? NULL : &timeout, NULL);
+	if (n >= 0 || errno == EINTR)
+		return n;
+	/* Kernels before Linux 5.11 and system call filters that do not know this call yet. */
+	return epoll_wait(control.epoll_fd, events, CONTROL_EVENTS_PER_ROUND,
+		wait_us == UINT64_MAX ? -1 : (int)(wait_us / 1000 + 1));
 }
 
 static void
@@ -109,6 +117,8 @@ control_tell_one(void)
 	if (news.link_changed)
 		backend_log_link(backend, news.link_up, control_now_us());
 	control.telling = backend;
+	control.away = true;
+	pthread_cond_broadcast(&control.changed);
 	pthread_mutex_unlock(&control.lock);
 	/* A callback may destroy the back-end, which then is no longer the one being told. */
 	for (uint16_t i = 0; i < news.n_rings && control.telling == backend; i++)
@@ -118,8 +128,20 @@ control_tell_one(void)
 		backend->ops->link_changed(backend->opaque, news.link_up);
 	pthread_mutex_lock(&control.lock);
 	control.telling = NULL;
+	control.away = false;
 	pthread_cond_broadcast(&control.changed);
 	return true;
+}
+
+/** Let go of what control_start() took, but the thread. Lock held. */
+static void
+control_fini(void)
+{
+	control.running = false;
+	control.orphaned = false;
+	close(control.wake_fd);
+	close(control.epoll_fd);
+	dynvhost_notify_teardown();
 }
 
 static void *
@@ -134,7 +156,7 @@ control_run(void *arg)
 	RTE_SET_USED(arg);
 	control_is_this_thread = true;
 	pthread_mutex_lock(&control.lock);
-	while (!control.stop) {
+	while (!control.stop && !control.orphaned) {
 		pthread_mutex_unlock(&control.lock);
 		n = control_wait(events, wait_us);
 		pthread_mutex_lock(&control.lock);
@@ -150,6 +172,10 @@ control_run(void *arg)
 		pthread_cond_broadcast(&control.changed);
 		while (control_tell_one())
 			;
+	}
+	if (!control.stop) {
+		pthread_detach(pthread_self());
+		control_fini();
 	}
 	pthread_mutex_unlock(&control.lock);
 	return NULL;
@@ -175,13 +201,17 @@ control_start(void)
 		rc = -errno;
 		goto undo_epoll;
 	}
-	epoll_ctl(control.epoll_fd, EPOLL_CTL_ADD, control.wake_fd, &wake);
+	if (epoll_ctl(control.epoll_fd, EPOLL_CTL_ADD, control.wake_fd, &wake) < 0) {
+		rc = -errno;
+		goto undo_wake;
+	}
 	rc = dynvhost_control_thread_create(&control.thread, "dynvhost", control_run, NULL);
 	if (rc == 0) {
 		control.running = true;
 		return 0;
 	}
 	rc = -abs(rc);
+undo_wake:
 	close(control.wake_fd);
 undo_epoll:
 	close(control.epoll_fd);
@@ -201,63 +231,94 @@ control_stop(void)
 	pthread_mutex_unlock(&control.lock);
 	pthread_join(thread, NULL);
 	pthread_mutex_lock(&control.lock);
-	control.running = false;
-	close(control.wake_fd);
-	close(control.epoll_fd);
-	dynvhost_notify_teardown();
+	control_fini();
+}
+
+/** Have the thread serve a back-end. Lock held. */
+static int
+control_add(struct dynvhost_backend *backend)
+{
+	int rc = 0;
+
+	if (!control.running)
+		rc = control_start();
+	if (rc < 0)
+		return rc;
+	rc = backend_listen(backend, control.epoll_fd);
+	if (rc == 0) {
+		TAILQ_INSERT_TAIL(&control.backends, backend, next);
+		control.orphaned = false;
+	} else if (TAILQ_EMPTY(&control.backends)) {
+		control_stop();
+	}
+	return rc;
 }
 
 int
 dynvhost_backend_create(const struct dynvhost_backend_config *config, struct dynvhost_backend **out)
 {
-	struct dynvhost_backend *backend = backend_alloc(config);
-	int rc = 0;
+	struct dynvhost_backend *backend;
+	int rc;
 
-	if (backend == NULL)
-		return -ENOMEM;
-	backend->listen_fd = dynvhost_socket_listen(config->path, config->mode, config->group);
-	if (backend->listen_fd < 0) {
-		rc = backend->listen_fd;
-		goto undo_alloc;
-	}
+	if (control_is_this_thread)
+		return -EDEADLK;
+	rc = backend_make(config, &backend);
+	if (rc < 0)
+		return rc;
 	pthread_mutex_lock(&control.life);
 	pthread_mutex_lock(&control.lock);
-	if (!control.running)
-		rc = control_start();
-	if (rc == 0) {
-		TAILQ_INSERT_TAIL(&control.backends, backend, next);
-		backend_listen(backend, control.epoll_fd);
-	}
+	rc = control_add(backend);
 	pthread_mutex_unlock(&control.lock);
 	pthread_mutex_unlock(&control.life);
-	if (rc < 0)
-		goto undo_listen;
+	if (rc < 0) {
+		backend_free(backend);
+		return rc;
+	}
 	*out = backend;
 	return 0;
-
-undo_listen:
-	close(backend->listen_fd);
-	unlink(backend->path);
-undo_alloc:
-	backend_free(backend);
-	return rc;
 }
 
-/** Wait until the control thread has let go of a dying back-end. Lock held, given up meanwhile. */
+/** Let a dying back-end's gates open, without the lock for a moment. */
+static void
+backend_wait_moment(struct dynvhost_backend *backend)
+{
+	const struct timespec moment = {
+		.tv_nsec = (long)backend_next_look(backend, control_now_us()) * 1000,
+	};
+
+	pthread_mutex_unlock(&control.lock);
+	nanosleep(&moment, NULL);
+	pthread_mutex_lock(&control.lock);
+}
+
+/**
+ * Wait until nothing of a dying back-end is in use. Lock held, given up meanwhile. Another port's
+ * callback may take its time: as long as the control thread is away there, the work is done here.
+ */
 static void
 backend_wait_dead(struct dynvhost_backend *backend)
 {
 	eventfd_write(control.wake_fd, 1);
-	while (!backend->dead || control.telling == backend)
-		pthread_cond_wait(&control.changed, &control.lock);
+	while (!backend->dead || control.telling == backend) {
+		if (!control.away || control.telling == backend) {
+			pthread_cond_wait(&control.changed, &control.lock);
+			continue;
+		}
+		backend_look_after(backend, control_now_us());
+		if (!backend->dead)
+			backend_wait_moment(backend);
+	}
 }
 
 /** Called from a callback: the thread does its own waiting; no lcore polls the queues, so it ends. */
 static void
 backend_die_in_callback(struct dynvhost_backend *backend)
 {
-	while (!backend->dead)
+	while (!backend->dead) {
 		backend_look_after(backend, control_now_us());
+		if (!backend->dead)
+			backend_wait_moment(backend);
+	}
 	if (control.telling == backend)
 		control.telling = NULL;
 }
@@ -276,10 +337,12 @@ dynvhost_backend_destroy(struct dynvhost_backend *backend)
 	else
 		backend_wait_dead(backend);
 	TAILQ_REMOVE(&control.backends, backend, next);
-	close(backend->listen_fd);
-	unlink(backend->path);
-	if (TAILQ_EMPTY(&control.backends) && !in_callback)
-		control_stop();
+	if (TAILQ_EMPTY(&control.backends)) {
+		if (control.away)
+			control.orphaned = true;
+		else
+			control_stop();
+	}
 	pthread_mutex_unlock(&control.lock);
 	if (!in_callback)
 		pthread_mutex_unlock(&control.life);

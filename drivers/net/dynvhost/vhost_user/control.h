@@ -10,7 +10,7 @@
  * The control thread: one per process, for all ports. It owns every socket, timer and session, and
  * never blocks on a peer or on an lcore.
  *
- * The thread starts with the first back-end and is joined with the last.
+ * The thread starts with the first back-end and ends with the last.
  */
 
 #include <sys/types.h>
@@ -37,15 +37,16 @@ struct dynvhost_backend;
 
 /**
  * Listen on the path and serve front-ends from now on, one at a time.
- * @return 0, or -errno as dynvhost_socket_listen(), -ENOMEM. Any thread but the control thread.
+ * @return 0, or -errno as dynvhost_socket_listen(), -ENOMEM; -EDEADLK in a callback, which runs in
+ *         the control thread: others may be waiting for it to end. Any thread.
  */
 int dynvhost_backend_create(
 	const struct dynvhost_backend_config *config, struct dynvhost_backend **backend);
 
 /**
  * Close the connection and the socket, remove its file, and free the back-end. When this returns no
- * queue touches guest memory and no callback runs. No lcore may poll the port's queues. Any thread;
- * from a callback of the same back-end too.
+ * queue touches guest memory and none of its callbacks runs, so it must not be called with a lock
+ * that they take. No lcore may poll the port's queues. Any thread; in a callback too.
  */
 void dynvhost_backend_destroy(struct dynvhost_backend *backend);
 

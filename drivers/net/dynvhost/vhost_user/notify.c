@@ -2,9 +2,12 @@
  * Copyright (c) 2026 The dynvhost authors
  */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +18,18 @@
 
 static aio_context_t notify_context;
 static int notify_zero_fd = -1;
+
+bool
+dynvhost_is_eventfd(int fd)
+{
+	static const char kind[] = "anon_inode:[eventfd]";
+	char link[64], target[64];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, target, sizeof(target));
+	return n == (ssize_t)sizeof(kind) - 1 && memcmp(target, kind, sizeof(kind) - 1) == 0;
+}
 
 void
 dynvhost_notify_setup(void)
@@ -43,6 +58,8 @@ notify_by_write(int fd)
 {
 	struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
 
+	if (!dynvhost_is_eventfd(fd))
+		return;
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	if (poll(&pollfd, 1, 0) == 1)
 		eventfd_write(fd, 1);
@@ -66,7 +83,8 @@ dynvhost_notify(int fd)
 	if (fd < 0)
 		return;
 	if (notify_context == 0 || syscall(SYS_io_submit, notify_context, 1, &list) != 1) {
-		notify_by_write(fd);
+		if (notify_context == 0 || errno == EAGAIN)
+			notify_by_write(fd);
 		return;
 	}
 	/* Reads of /dev/zero complete within io_submit; make room for the next one. */

@@ -15,13 +15,21 @@
  * signals that way on completion, so a read of one byte of /dev/zero is the vehicle.
  */
 
+#include <stdbool.h>
+
+/** Whether @p fd is an eventfd: a write to anything else may block or raise a signal. Any thread. */
+bool dynvhost_is_eventfd(int fd);
+
 /** Get ready. Without it, or where the kernel has no AIO, signals are plain non-blocking writes. */
 void dynvhost_notify_setup(void);
 
 /** Let go of what dynvhost_notify_setup() took. */
 void dynvhost_notify_teardown(void);
 
-/** Signal @p fd once; a negative fd is ignored. Control thread; never blocks. */
+/**
+ * Signal @p fd once; never blocks, raises no signal. What is no eventfd is left alone, negative
+ * numbers too. Control thread.
+ */
 void dynvhost_notify(int fd);
 
 #endif /* DYNVHOST_NOTIFY_H */

@@ -9,16 +9,22 @@
  */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <rte_common.h>
 
 #include "../dynvhost_log.h"
 #include "session_priv.h"
 
 /** A queue inside one burst for longer than this is worth a line in the log. */
 #define SESSION_STUCK_US 10000
+/** Lines that front-ends can cause: so many at once, then one per interval. */
+#define SESSION_LOG_BURST       20
+#define SESSION_LOG_INTERVAL_US 5000000
 
 int
 session_refuse(struct dynvhost_session *session, int error, const char *fmt, ...)
@@ -29,6 +35,35 @@ session_refuse(struct dynvhost_session *session, int error, const char *fmt, ...
 	vsnprintf(session->why, sizeof(session->why), fmt, args);
 	va_end(args);
 	return error;
+}
+
+bool
+session_may_log(struct dynvhost_session *session)
+{
+	uint64_t earned = (session->now_us - session->log_refill_us) / SESSION_LOG_INTERVAL_US;
+
+	if (earned > 0) {
+		session->log_tokens = (uint32_t)RTE_MIN(
+			session->log_tokens + earned, (uint64_t)SESSION_LOG_BURST);
+		session->log_refill_us = session->now_us;
+	}
+	if (session->log_tokens == 0) {
+		session->log_left_out++;
+		return false;
+	}
+	session->log_tokens--;
+	if (session->log_left_out != 0)
+		DYNVHOST_LOG(proto, INFO, session->config.name,
+			"%" PRIu64 " lines about front-ends were left out", session->log_left_out);
+	session->log_left_out = 0;
+	return true;
+}
+
+bool
+dynvhost_session_may_log(struct dynvhost_session *session, uint64_t now_us)
+{
+	session->now_us = now_us;
+	return session_may_log(session);
 }
 
 void
@@ -121,6 +156,8 @@ session_log_refusal(struct dynvhost_session *session, const char *consequence)
 	if (session->complaints & bit)
 		return;
 	session->complaints |= bit;
+	if (!session_may_log(session))
+		return;
 	DYNVHOST_LOG(proto, WARNING, session->config.name, "%s (%u) refused: %s; %s",
 		dynvhost_msg_name(request), request, session->why, consequence);
 }
@@ -154,7 +191,8 @@ session_finish_no_queue(
 {
 	if (session->refused[0] == '\0') {
 		snprintf(session->refused, sizeof(session->refused), "%s", session->why);
-		DYNVHOST_LOG(proto, WARNING, session->config.name, "%s", session->why);
+		if (session_may_log(session))
+			DYNVHOST_LOG(proto, WARNING, session->config.name, "%s", session->why);
 	}
 	if (dynvhost_msg_wants_ack(&session->msg, session->protocol_features)) {
 		session_reply_u64(reply, &session->msg, 1);
@@ -164,17 +202,20 @@ session_finish_no_queue(
 	return DYNVHOST_SESSION_DONE;
 }
 
-/** Commit the request at hand; queues are outside if it needs that. */
+/** Commit the request at hand, or refuse it after all; queues are outside if it needs that. */
 static enum dynvhost_session_result
 session_finish(struct dynvhost_session *session, struct dynvhost_msg *reply, bool *has_reply)
 {
 	struct dynvhost_msg *msg = &session->msg;
 	const struct session_handler *handler = session_find_handler(msg->header.request);
+	int rc;
 
-	handler->apply(session, msg, reply);
+	rc = handler->apply(session, msg, reply);
 	session_update_link(session);
 	if (session->held)
 		session_release(session);
+	if (rc < 0)
+		return session_finish_refused(session, reply, has_reply);
 	/* Memory is unmapped before the acknowledgement that promises it. */
 	session_drop_request(session);
 
@@ -197,6 +238,7 @@ dynvhost_session_handle(struct dynvhost_session *session, const struct dynvhost_
 	int rc;
 
 	*has_reply = false;
+	session->now_us = now_us;
 	session->msg = *msg;
 	verdict = dynvhost_msg_check(msg, session->protocol_features, &why);
 	if (verdict == DYNVHOST_MSG_BROKEN) {
@@ -255,6 +297,15 @@ session_tear_down(struct dynvhost_session *session)
 	session->closing = false;
 }
 
+static void
+session_log_blocked(struct dynvhost_session *session)
+{
+	if (session_may_log(session))
+		DYNVHOST_LOG(proto, WARNING, session->config.name,
+			"an lcore was blocked in the front-end's call eventfd; closing the "
+			"connection");
+}
+
 /** A queue that does not come out of its burst: say so once, and free it if the guest holds it. */
 static enum dynvhost_session_result
 session_look_after_stuck(struct dynvhost_session *session, uint64_t now_us)
@@ -268,17 +319,16 @@ session_look_after_stuck(struct dynvhost_session *session, uint64_t now_us)
 			freed = true;
 	}
 	if (freed && !session->closing) {
-		DYNVHOST_LOG(proto, WARNING, session->config.name,
-			"an lcore was blocked in the front-end's call eventfd; closing the "
-			"connection");
+		session_log_blocked(session);
 		return DYNVHOST_SESSION_CLOSE;
 	}
 	if (!session->stuck_told) {
 		session->stuck_told = true;
-		DYNVHOST_LOG(proto, NOTICE, session->config.name,
-			"an lcore has been inside one burst for %d ms; the front-end's request "
-			"waits",
-			SESSION_STUCK_US / 1000);
+		if (session_may_log(session))
+			DYNVHOST_LOG(proto, NOTICE, session->config.name,
+				"an lcore has been inside one burst for %d ms; the front-end's "
+				"request waits",
+				SESSION_STUCK_US / 1000);
 	}
 	return DYNVHOST_SESSION_PARKED;
 }
@@ -288,6 +338,7 @@ dynvhost_session_resume(struct dynvhost_session *session, uint64_t now_us,
 	struct dynvhost_msg *reply, bool *has_reply)
 {
 	*has_reply = false;
+	session->now_us = now_us;
 	if (!session->held)
 		return DYNVHOST_SESSION_DONE;
 	if (!session_is_outside(session))
@@ -302,6 +353,7 @@ dynvhost_session_resume(struct dynvhost_session *session, uint64_t now_us,
 enum dynvhost_session_result
 dynvhost_session_close(struct dynvhost_session *session, uint64_t now_us)
 {
+	session->now_us = now_us;
 	if (!session->connected)
 		return DYNVHOST_SESSION_DONE;
 	session_drop_request(session);
@@ -320,12 +372,23 @@ dynvhost_session_open(struct dynvhost_session *session)
 	session->connected = true;
 }
 
-void
-dynvhost_session_tick(struct dynvhost_session *session)
+enum dynvhost_session_result
+dynvhost_session_tick(struct dynvhost_session *session, uint64_t now_us)
 {
-	for (uint16_t i = 0; i < session->config.n_rings; i++)
+	bool blocked = false;
+
+	session->now_us = now_us;
+	for (uint16_t i = 0; i < session->config.n_rings; i++) {
 		session_tell_fault(session, i);
+		blocked |= session_free_caller(session, i);
+	}
+	if (blocked) {
+		session_log_blocked(session);
+		return DYNVHOST_SESSION_CLOSE;
+	}
 	session_update_link(session);
+	session_close_idle(session);
+	return DYNVHOST_SESSION_DONE;
 }
 
 int
@@ -334,9 +397,13 @@ dynvhost_session_init(
 {
 	memset(session, 0, sizeof(*session));
 	session->snapshot = calloc(config->n_gates, sizeof(session->snapshot[0]));
-	if (session->snapshot == NULL)
+	session->idle_snapshot = calloc(config->n_gates, sizeof(session->idle_snapshot[0]));
+	if (session->snapshot == NULL || session->idle_snapshot == NULL) {
+		dynvhost_session_fini(session);
 		return -ENOMEM;
+	}
 	session->config = *config;
+	session->log_tokens = SESSION_LOG_BURST;
 	for (uint16_t i = 0; i < DYNVHOST_MAX_RINGS; i++) {
 		session->ring[i].kick_fd = -1;
 		session->ring[i].call_fd = -1;
@@ -348,6 +415,8 @@ dynvhost_session_init(
 void
 dynvhost_session_fini(struct dynvhost_session *session)
 {
+	free(session->idle_snapshot);
 	free(session->snapshot);
+	session->idle_snapshot = NULL;
 	session->snapshot = NULL;
 }

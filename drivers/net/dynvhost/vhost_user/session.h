@@ -40,6 +40,7 @@ struct dynvhost_session_config {
 	uint16_t n_gates;
 	struct dynvhost_gate **gate; /**< gates of all ethdev queues that may run a ring */
 	struct dynvhost_mem *mem;    /**< the port's guest memory, without regions */
+	uint32_t idle_ms; /**< close guest memory this long after its last use; 0: never */
 };
 
 /** One ring as the front-end asked for it. */
@@ -55,8 +56,10 @@ struct session_ring {
 	bool has_addr;
 	bool kicked; /**< SET_VRING_KICK has come, with or without fd: start when possible */
 	bool enabled;
-	bool fault_told;       /**< the fault of the virtqueue was logged and signalled */
-	bool reported_enabled; /**< as last told upwards */
+	uint64_t call_since_us; /**< when the notification under way was first seen; 0: none was */
+	uint64_t calls_seen;    /**< notifications finished by then */
+	bool fault_told;        /**< the fault of the virtqueue was logged and signalled */
+	bool reported_enabled;  /**< as last told upwards */
 };
 
 /** What has changed and must be told to the application once no lock is held. */
@@ -107,7 +110,16 @@ struct dynvhost_session {
 	uint64_t held_since_us;
 	struct dynvhost_gate_snapshot *snapshot; /**< one per gate, taken when the hold began */
 
+	/* Closing idle guest memory. */
+	uint64_t idle_began_us; /**< when the pass under way, or the last one, began */
+	uint64_t idle_next_us;  /**< when the next pass, or the next step of this one, is due */
+	struct dynvhost_gate_snapshot *idle_snapshot; /**< one per gate, taken after each pass */
+
 	bool link_up;
+	uint64_t now_us;     /**< when the call at hand began */
+	uint32_t log_tokens; /**< lines that may be logged at once, over all connections */
+	uint64_t log_refill_us;
+	uint64_t log_left_out;
 	uint64_t complaints;  /**< requests whose refusal was already logged in this connection */
 	uint32_t faults_told; /**< ring faults reported in this connection */
 	char refused[160];    /**< see struct dynvhost_session_info */
@@ -160,8 +172,22 @@ dynvhost_session_is_parked(const struct dynvhost_session *session)
 	return session->held;
 }
 
-/** Notice what queues did by themselves (faults). To be called now and then. */
-void dynvhost_session_tick(struct dynvhost_session *session);
+/**
+ * Notice what queues did by themselves (faults, notifications that do not end), and close guest
+ * memory that is idle. To be called now and then.
+ * @return DONE or CLOSE.
+ */
+enum dynvhost_session_result
+dynvhost_session_tick(struct dynvhost_session *session, uint64_t now_us);
+
+/**
+ * Whether one more line that a front-end can cause may be logged. "One per kind and connection" is
+ * no bound for a peer that connects again and again; this budget of the port is.
+ */
+bool dynvhost_session_may_log(struct dynvhost_session *session, uint64_t now_us);
+
+/** Microseconds until idle guest memory needs a look (a tick); UINT64_MAX: never. */
+uint64_t dynvhost_session_next_idle(const struct dynvhost_session *session, uint64_t now_us);
 
 /** Take what must be told to the application. @return whether there is anything. */
 bool

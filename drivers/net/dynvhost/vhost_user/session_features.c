@@ -25,11 +25,12 @@ features_has_protocol(const struct dynvhost_session *session)
 	return session->features & (UINT64_C(1) << VU_F_PROTOCOL_FEATURES);
 }
 
-static void
+static int
 apply_get_features(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	session_reply_u64(reply, msg, session->config.features);
+	return 0;
 }
 
 static int
@@ -46,7 +47,7 @@ check_set_features(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	return 0;
 }
 
-static void
+static int
 apply_set_features(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
@@ -56,30 +57,34 @@ apply_set_features(
 	/* Without protocol features rings are enabled from the start (vhost-user.rst, "Ring states"). */
 	if (!features_has_protocol(session)) {
 		for (uint16_t i = 0; i < session->config.n_rings; i++)
-			session->ring[i].enabled = true;
+			session_enable_ring(session, i, true);
 	}
 	session_start_rings(session);
+	return 0;
 }
 
-static void
+static int
 apply_set_owner(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	/* A marker of the session's begin; repeats are harmless. */
+	return 0;
 }
 
-static void
+static int
 apply_reset_owner(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	/* Deprecated; the specification recommends to ignore it. */
+	return 0;
 }
 
-static void
+static int
 apply_get_protocol_features(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	session_reply_u64(reply, msg, session->config.protocol_features);
+	return 0;
 }
 
 static int
@@ -93,18 +98,20 @@ check_set_protocol_features(struct dynvhost_session *session, struct dynvhost_ms
 	return 0;
 }
 
-static void
+static int
 apply_set_protocol_features(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	session->protocol_features = msg->payload.u64;
+	return 0;
 }
 
-static void
+static int
 apply_get_queue_num(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	session_reply_u64(reply, msg, DYNVHOST_MAX_QUEUE_PAIRS);
+	return 0;
 }
 
 static int
@@ -116,7 +123,7 @@ check_set_status(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	return 0;
 }
 
-static void
+static int
 apply_set_status(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
@@ -124,13 +131,15 @@ apply_set_status(
 	/* The front-end learns of refused features by reading the status back. */
 	if (session->features_refused)
 		session->status &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
+	return 0;
 }
 
-static void
+static int
 apply_get_status(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	session_reply_u64(reply, msg, session->status);
+	return 0;
 }
 
 const struct session_handler session_feature_handlers[VU_REQUEST_MAX] = {

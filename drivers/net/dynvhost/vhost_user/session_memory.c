@@ -79,7 +79,7 @@ check_rem_mem_reg(struct dynvhost_session *session, struct dynvhost_msg *msg)
 }
 
 /** Put the view that the check has built into force. */
-static void
+static int
 apply_next_view(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
@@ -96,13 +96,15 @@ apply_next_view(
 		dynvhost_mem_engine_name(session->config.mem));
 	session_move_rings(session);
 	session_start_rings(session);
+	return 0;
 }
 
-static void
+static int
 apply_get_max_mem_slots(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	session_reply_u64(reply, msg, DYNVHOST_MEM_MAX_REGIONS);
+	return 0;
 }
 
 const struct session_handler session_memory_handlers[VU_REQUEST_MAX] = {

@@ -22,8 +22,12 @@ struct session_handler {
 	 * @return 0, -errno with session->why filled in, or SESSION_NO_QUEUE.
 	 */
 	int (*check)(struct dynvhost_session *session, struct dynvhost_msg *msg);
-	/** Commit the request; for requests with a reply of their own, fill it in. Cannot fail. */
-	void (*apply)(struct dynvhost_session *session, struct dynvhost_msg *msg,
+	/**
+	 * Commit the request; for requests with a reply of their own, fill it in.
+	 * @return 0, or as check, and then nothing has changed: for what can only be judged while
+	 *         all queues are outside.
+	 */
+	int (*apply)(struct dynvhost_session *session, struct dynvhost_msg *msg,
 		struct dynvhost_msg *reply);
 	/** The datapath uses what this request changes: apply while all queues are outside. */
 	bool hold;
@@ -38,6 +42,9 @@ extern const struct session_handler session_ring_handlers[VU_REQUEST_MAX];
 int session_refuse(struct dynvhost_session *session, int error, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/** As dynvhost_session_may_log(), within the call at hand. */
+bool session_may_log(struct dynvhost_session *session);
+
 /** Make @p reply the answer to @p msg with one u64. */
 void session_reply_u64(struct dynvhost_msg *reply, const struct dynvhost_msg *msg, uint64_t value);
 
@@ -50,6 +57,9 @@ void session_stop_ring(struct dynvhost_session *session, uint16_t ring);
 /** Take every started ring to the view now in force, or stop it where it does not fit. Queues outside. */
 void session_move_rings(struct dynvhost_session *session);
 
+/** Enable or disable a ring, started or not. Queues outside. */
+void session_enable_ring(struct dynvhost_session *session, uint16_t ring, bool enabled);
+
 /** Forget what the front-end said of a ring and close its fds. The ring is stopped. */
 void session_reset_ring(struct dynvhost_session *session, uint16_t ring);
 
@@ -58,6 +68,15 @@ void session_tell_fault(struct dynvhost_session *session, uint16_t ring);
 
 /** Work out link and ring states anew and note what changed. */
 void session_update_link(struct dynvhost_session *session);
+
+/**
+ * Free a ring's polling thread from a notification that does not end, because the peer has filled its
+ * call eventfd and taken O_NONBLOCK away. @return whether it was in one.
+ */
+bool session_free_caller(struct dynvhost_session *session, uint16_t ring);
+
+/** Close guest memory that has fallen idle, if that is due. */
+void session_close_idle(struct dynvhost_session *session);
 
 /** Whether any ring is started. */
 bool session_is_running(const struct dynvhost_session *session);

@@ -7,14 +7,13 @@
  * as soon as it has all it needs, and stops at GET_VRING_BASE or when its memory goes.
  *
  * Security model: as session.c. Ring numbers are judged once, here, before they index anything.
- * Addresses are only stored; what they point to is judged when the ring starts. fds that the
+ * Addresses are only stored; what they point to is judged when the ring starts or moves. fds that the
  * datapath writes to must be eventfds: a write to anything else could block or raise a signal.
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,6 +22,9 @@
 #include "session_priv.h"
 
 #define RINGS_MAX_SIZE 32768
+
+/** A notification that takes longer waits for the peer. */
+#define RINGS_STUCK_CALL_US 10000
 
 /** A ring number of a message that carries struct vu_vring_state or struct vu_vring_addr. */
 static int
@@ -34,31 +36,22 @@ rings_check_index(struct dynvhost_session *session, uint32_t index)
 	if (index >= session->config.n_rings) {
 		session_refuse(session, 0,
 			"front-end uses %u or more queue pairs, port has queues=%u: ring %u is "
-			"left "
-			"unused; give the port or the guest as many queues as the other has",
+			"left unused, give both the same number",
 			index / 2 + 1, session->config.n_rings / 2, index);
 		return SESSION_NO_QUEUE;
 	}
 	return 0;
 }
 
-static bool
-rings_fd_is_eventfd(int fd)
-{
-	static const char kind[] = "anon_inode:[eventfd]";
-	char link[64], target[64];
-	ssize_t n;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, target, sizeof(target));
-	return n == (ssize_t)sizeof(kind) - 1 && memcmp(target, kind, sizeof(kind) - 1) == 0;
-}
-
 /** Judge a kick, call or err message; its fd may be missing by agreement. */
 static int
 rings_check_fd(struct dynvhost_session *session, const struct dynvhost_msg *msg)
 {
-	if (msg->n_fds != 0 && !rings_fd_is_eventfd(msg->fd[0]))
+	/* A larger number must not pass for the ring that its last byte names. */
+	if ((msg->payload.u64 & ~(uint64_t)(VU_VRING_INDEX_MASK | VU_VRING_NOFD)) != 0)
+		return session_refuse(session, -EINVAL,
+			"0x%" PRIx64 " is no ring number with its flag", msg->payload.u64);
+	if (msg->n_fds != 0 && !dynvhost_is_eventfd(msg->fd[0]))
 		return session_refuse(session, -EINVAL, "the fd is not an eventfd");
 	return 0;
 }
@@ -101,6 +94,19 @@ rings_can_start(const struct dynvhost_session *session, uint16_t index)
 	       ring->size != 0 && !dynvhost_vq_is_started(&session->config.vq[index]);
 }
 
+static const char *
+rings_error_text(int rc)
+{
+	switch (rc) {
+	case -EINVAL:
+		return "bad size or alignment";
+	case -EFAULT:
+		return "not in guest memory";
+	default:
+		return strerror(-rc);
+	}
+}
+
 /** One line per connection for rings that have everything and still cannot start. */
 static void
 rings_log_no_start(struct dynvhost_session *session, uint16_t index, int rc)
@@ -112,14 +118,13 @@ rings_log_no_start(struct dynvhost_session *session, uint16_t index, int rc)
 	if (session->complaints & bit)
 		return;
 	session->complaints |= bit;
+	if (!session_may_log(session))
+		return;
 	DYNVHOST_LOG(proto, WARNING, session->config.name,
 		"ring %u does not start: %s; size %u, desc 0x%" PRIx64 ", avail 0x%" PRIx64
 		", used 0x%" PRIx64 " in the front-end",
-		index,
-		rc == -EINVAL   ? "bad size or alignment"
-		: rc == -EFAULT ? "not in guest memory"
-				: strerror(-rc),
-		ring->size, ring->desc_uva, ring->avail_uva, ring->used_uva);
+		index, rings_error_text(rc), ring->size, ring->desc_uva, ring->avail_uva,
+		ring->used_uva);
 }
 
 static void
@@ -163,20 +168,33 @@ session_stop_ring(struct dynvhost_session *session, uint16_t index)
 		session->ring[index].base);
 }
 
+/** Take a started ring to the view and addresses now asked for. @return 0, or -errno: it stays. */
+static int
+rings_move(struct dynvhost_session *session, uint16_t index)
+{
+	struct dynvhost_vq_setup setup;
+	int rc;
+
+	rc = rings_fill_setup(session, index, &setup);
+	return rc < 0 ? rc : dynvhost_vq_move(&session->config.vq[index], &setup);
+}
+
 void
 session_move_rings(struct dynvhost_session *session)
 {
-	struct dynvhost_vq_setup setup;
-
 	for (uint16_t i = 0; i < session->config.n_rings; i++) {
-		struct dynvhost_vq *vq = &session->config.vq[i];
-
-		if (!dynvhost_vq_is_started(vq))
-			continue;
 		/* A ring whose memory has gone halts; good memory or addresses start it again. */
-		if (rings_fill_setup(session, i, &setup) < 0 || dynvhost_vq_move(vq, &setup) < 0)
+		if (dynvhost_vq_is_started(&session->config.vq[i]) && rings_move(session, i) < 0)
 			session_stop_ring(session, i);
 	}
+}
+
+void
+session_enable_ring(struct dynvhost_session *session, uint16_t index, bool enabled)
+{
+	session->ring[index].enabled = enabled;
+	if (index < session->config.n_rings && dynvhost_vq_is_started(&session->config.vq[index]))
+		dynvhost_vq_set_enabled(&session->config.vq[index], enabled);
 }
 
 void
@@ -205,11 +223,32 @@ session_tell_fault(struct dynvhost_session *session, uint16_t index)
 		return;
 	ring->fault_told = true;
 	dynvhost_notify(ring->err_fd);
-	if (session->faults_told++ == 0)
+	if (session->faults_told++ == 0 && session_may_log(session))
 		DYNVHOST_LOG(data, WARNING, session->config.name,
 			"ring %u stopped: %s; other rings go on, a reset of the guest's device "
 			"revives it",
 			index, dynvhost_vq_fault_text(fault));
+}
+
+bool
+session_free_caller(struct dynvhost_session *session, uint16_t index)
+{
+	struct session_ring *ring = &session->ring[index];
+	struct dynvhost_vq *vq = &session->config.vq[index];
+	uint64_t calls = __atomic_load_n(&vq->stats.calls, __ATOMIC_RELAXED);
+
+	if (!atomic_load_explicit(&vq->calling, memory_order_acquire)) {
+		ring->call_since_us = 0;
+		return false;
+	}
+	if (ring->call_since_us == 0 || ring->calls_seen != calls) {
+		ring->call_since_us = session->now_us;
+		ring->calls_seen = calls;
+		return false;
+	}
+	if (session->now_us - ring->call_since_us < RINGS_STUCK_CALL_US)
+		return false;
+	return dynvhost_vq_unblock_call(vq);
 }
 
 static int
@@ -230,12 +269,13 @@ check_set_vring_num(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	return 0;
 }
 
-static void
+static int
 apply_set_vring_num(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	session->ring[msg->payload.state.index].size = msg->payload.state.num;
 	session_start_rings(session);
+	return 0;
 }
 
 static int
@@ -252,19 +292,30 @@ check_set_vring_addr(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	return 0;
 }
 
-static void
+static int
 apply_set_vring_addr(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	const struct vu_vring_addr *addr = &msg->payload.addr;
-	struct session_ring *ring = &session->ring[addr->index];
+	uint16_t index = (uint16_t)addr->index;
+	struct session_ring *ring = &session->ring[index];
+	const struct session_ring before = *ring;
+	int rc;
 
 	ring->desc_uva = addr->desc_uva;
 	ring->avail_uva = addr->avail_uva;
 	ring->used_uva = addr->used_uva;
 	ring->has_addr = true;
-	session_move_rings(session);
+	if (dynvhost_vq_is_started(&session->config.vq[index])) {
+		rc = rings_move(session, index);
+		if (rc < 0) {
+			*ring = before;
+			return session_refuse(session, rc, "ring %u runs and cannot move there: %s",
+				index, rings_error_text(rc));
+		}
+	}
 	session_start_rings(session);
+	return 0;
 }
 
 static int
@@ -284,11 +335,12 @@ check_set_vring_base(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	return 0;
 }
 
-static void
+static int
 apply_set_vring_base(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
 	session->ring[msg->payload.state.index].base = (uint16_t)msg->payload.state.num;
+	return 0;
 }
 
 static int
@@ -301,7 +353,7 @@ check_get_vring_base(struct dynvhost_session *session, struct dynvhost_msg *msg)
 }
 
 /** Stop the ring; what it had used is published, nothing touches its memory any more. */
-static void
+static int
 apply_get_vring_base(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
@@ -314,6 +366,7 @@ apply_get_vring_base(
 	dynvhost_msg_init_reply(reply, msg, sizeof(reply->payload.state));
 	reply->payload.state.index = index;
 	reply->payload.state.num = session->ring[index].base;
+	return 0;
 }
 
 static int
@@ -327,7 +380,7 @@ check_set_vring_kick(struct dynvhost_session *session, struct dynvhost_msg *msg)
 }
 
 /** The front-end may never kick again after a reconnect, so this message itself starts the ring. */
-static void
+static int
 apply_set_vring_kick(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
@@ -336,6 +389,7 @@ apply_set_vring_kick(
 	rings_replace_fd(&ring->kick_fd, dynvhost_msg_take_fd(msg, 0));
 	ring->kicked = true;
 	session_start_rings(session);
+	return 0;
 }
 
 /** A front-end names its spare rings' fds too: they are judged, and closed when no queue is there. */
@@ -345,7 +399,7 @@ check_set_vring_fd(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	return rings_check_fd(session, msg);
 }
 
-static void
+static int
 apply_set_vring_call(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
@@ -355,7 +409,7 @@ apply_set_vring_call(
 	if (index >= session->config.n_rings) {
 		if (fd >= 0)
 			close(fd);
-		return;
+		return 0;
 	}
 	/* The flag is shared with the front-end, which may clear it: see dynvhost_vq_unblock_call(). */
 	if (fd >= 0)
@@ -366,9 +420,10 @@ apply_set_vring_call(
 		dynvhost_notify(fd);
 	}
 	rings_replace_fd(&session->ring[index].call_fd, fd);
+	return 0;
 }
 
-static void
+static int
 apply_set_vring_err(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
@@ -378,9 +433,10 @@ apply_set_vring_err(
 	if (index >= session->config.n_rings) {
 		if (fd >= 0)
 			close(fd);
-		return;
+		return 0;
 	}
 	rings_replace_fd(&session->ring[index].err_fd, fd);
+	return 0;
 }
 
 static int
@@ -397,15 +453,13 @@ check_set_vring_enable(struct dynvhost_session *session, struct dynvhost_msg *ms
 	return rc == SESSION_NO_QUEUE && state->num == 0 ? 0 : rc;
 }
 
-static void
+static int
 apply_set_vring_enable(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
-	uint16_t index = (uint16_t)msg->payload.state.index;
-
-	session->ring[index].enabled = msg->payload.state.num != 0;
-	if (index < session->config.n_rings && dynvhost_vq_is_started(&session->config.vq[index]))
-		dynvhost_vq_set_enabled(&session->config.vq[index], session->ring[index].enabled);
+	session_enable_ring(
+		session, (uint16_t)msg->payload.state.index, msg->payload.state.num != 0);
+	return 0;
 }
 
 const struct session_handler session_ring_handlers[VU_REQUEST_MAX] = {

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * Telemetry: what the commands say of a port in each state of its guest, and what they refuse. The
+ * commands are called as EAL's telemetry thread calls them; their answers are written down as text
+ * instead of JSON, one "key=value" per line.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <rte_telemetry.h>
+
+#include "drv_test.h"
+
+/** The most that EAL keeps of a string, its end included (22.11). */
+#define MAX_STRING 128
+
+static struct {
+	char name[64];
+	telemetry_cb run;
+} command[8];
+static unsigned int n_commands;
+
+static char answer[4096];
+
+int __wrap_rte_telemetry_register_cmd(const char *cmd, telemetry_cb run, const char *help);
+int __wrap_rte_tel_data_start_dict(struct rte_tel_data *data);
+int __wrap_rte_tel_data_start_array(struct rte_tel_data *data, enum rte_tel_value_type type);
+int
+__wrap_rte_tel_data_add_dict_string(struct rte_tel_data *data, const char *name, const char *value);
+int __wrap_rte_tel_data_add_dict_int(struct rte_tel_data *data, const char *name, int value);
+int __wrap_rte_tel_data_add_dict_u64(struct rte_tel_data *data, const char *name, uint64_t value);
+int __wrap_rte_tel_data_add_array_int(struct rte_tel_data *data, int value);
+
+/** Called by the driver's constructors, before main(). */
+int
+__wrap_rte_telemetry_register_cmd(const char *cmd, telemetry_cb run, const char *help)
+{
+	(void)help;
+	snprintf(command[n_commands].name, sizeof(command[n_commands].name), "%s", cmd);
+	command[n_commands++].run = run;
+	return 0;
+}
+
+static void __attribute__((format(printf, 1, 2))) write_down(const char *format, ...)
+{
+	size_t at = strlen(answer);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(answer + at, sizeof(answer) - at, format, args);
+	va_end(args);
+}
+
+int
+__wrap_rte_tel_data_start_dict(struct rte_tel_data *data)
+{
+	(void)data;
+	answer[0] = '\0';
+	return 0;
+}
+
+int
+__wrap_rte_tel_data_start_array(struct rte_tel_data *data, enum rte_tel_value_type type)
+{
+	(void)data;
+	assert_int_equal(type, RTE_TEL_INT_VAL);
+	answer[0] = '\0';
+	return 0;
+}
+
+int
+__wrap_rte_tel_data_add_dict_string(struct rte_tel_data *data, const char *name, const char *value)
+{
+	(void)data;
+	if (strlen(value) >= MAX_STRING)
+		fail_msg("%s would be cut short: %s", name, value);
+	write_down("%s=%s\n", name, value);
+	return 0;
+}
+
+int
+__wrap_rte_tel_data_add_dict_int(struct rte_tel_data *data, const char *name, int value)
+{
+	(void)data;
+	write_down("%s=%d\n", name, value);
+	return 0;
+}
+
+int
+__wrap_rte_tel_data_add_dict_u64(struct rte_tel_data *data, const char *name, uint64_t value)
+{
+	(void)data;
+	write_down("%s=%" PRIu64 "\n", name, value);
+	return 0;
+}
+
+int
+__wrap_rte_tel_data_add_array_int(struct rte_tel_data *data, int value)
+{
+	(void)data;
+	write_down("%d\n", value);
+	return 0;
+}
+
+static int
+ask(const char *cmd, const char *params)
+{
+	unsigned int i;
+
+	strcpy(answer, "nothing");
+	for (i = 0; i < n_commands; i++) {
+		if (strcmp(command[i].name, cmd) == 0)
+			return command[i].run(cmd, params, NULL);
+	}
+	fail_msg("there is no %s", cmd);
+	return -ENOENT;
+}
+
+static void
+ask_of_port(const char *cmd, uint16_t port)
+{
+	char params[16];
+
+	snprintf(params, sizeof(params), "%u", port);
+	assert_int_equal(ask(cmd, params), 0);
+}
+
+/** The value of a key in the answer. */
+static const char *
+value_of(const char *key)
+{
+	static char value[256];
+	char start[64];
+	const char *at;
+
+	snprintf(start, sizeof(start), "\n%s=", key);
+	at = strncmp(answer, start + 1, strlen(start) - 1) == 0 ? answer - 1
+								: strstr(answer, start);
+	if (at == NULL)
+		fail_msg("no %s in: %s", key, answer);
+	snprintf(value, sizeof(value), "%s", at + strlen(start));
+	*strchr(value, '\n') = '\0';
+	return value;
+}
+
+static uint64_t
+number_of(const char *key)
+{
+	return strtoull(value_of(key), NULL, 10);
+}
+
+static void
+expect_info(const struct test_port *port, const char *rest)
+{
+	char want[1024];
+
+	ask_of_port("/dynvhost/info", port->id);
+	snprintf(want, sizeof(want), "name=%s\niface=%s\nrole=server\n%s", port->name, port->path,
+		rest);
+	assert_string_equal(answer, want);
+}
+
+static void
+test_list_names_the_ports_there_are(void **state)
+{
+	struct port_config config = {0};
+	struct test_port one, two;
+	char want[32];
+
+	assert_int_equal(ask("/dynvhost/list", NULL), 0);
+	assert_string_equal(answer, "");
+	assert_int_equal(port_try_open(&one, &config), 0);
+	assert_int_equal(port_try_open(&two, &config), 0);
+	assert_int_equal(ask("/dynvhost/list", ""), 0);
+	snprintf(want, sizeof(want), "%u\n%u\n", one.id, two.id);
+	assert_string_equal(answer, want);
+	port_close(&one);
+	assert_int_equal(ask("/dynvhost/list", NULL), 0);
+	snprintf(want, sizeof(want), "%u\n", two.id);
+	assert_string_equal(answer, want);
+	port_close(&two);
+}
+
+static void
+test_port_that_is_none_of_ours_is_refused(void **state)
+{
+	static const char *const bad[] = {"", "x", "1x", "-1", "31", "32", "99999999999999999999"};
+	static const char *const cmd[] = {"/dynvhost/info", "/dynvhost/mem"};
+	struct port_config config = {0};
+	struct test_port port;
+	size_t i, k;
+
+	assert_int_equal(port_try_open(&port, &config), 0);
+	for (k = 0; k < RTE_DIM(cmd); k++) {
+		assert_int_equal(ask(cmd[k], NULL), -EINVAL);
+		for (i = 0; i < RTE_DIM(bad); i++)
+			assert_int_equal(ask(cmd[k], bad[i]), -EINVAL);
+	}
+	port_close(&port);
+}
+
+static void
+test_info_says_what_a_port_waits_for(void **state)
+{
+	struct rig *rig = rig_main();
+	char rest[512];
+
+	rig_prepare(rig, NULL);
+	fe_barrier(&rig->fe);
+	expect_info(&rig->port,
+		"link=down\nwaiting_for=SET_FEATURES\nrefused=\nconnected=1\nqueue_pairs=1\n"
+		"rings_started=0\nrings_enabled=0\nfeatures=0\nprotocol_features=0\n");
+	nic_negotiate(&rig->nic);
+	fe_set_features(&rig->fe, rig->nic.features, FE_OK);
+	ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(value_of("waiting_for"), "SET_MEM_TABLE");
+	nic_send_memory(&rig->nic);
+	ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(value_of("waiting_for"), "ring 0: SET_VRING_NUM");
+	nic_set_up_ring(&rig->nic, 0);
+	ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(value_of("waiting_for"), "ring 1: SET_VRING_NUM");
+	nic_set_up_ring(&rig->nic, 1);
+	port_wait_link(&rig->port, true);
+
+	snprintf(rest, sizeof(rest),
+		"link=up\nwaiting_for=\nrefused=\nconnected=1\nqueue_pairs=1\nrings_started=2\n"
+		"rings_enabled=2\nfeatures=%" PRIu64 "\nprotocol_features=%" PRIu64 "\n",
+		rig->nic.features, rig->nic.protocol_features);
+	expect_info(&rig->port, rest);
+	fe_set_vring_enable(&rig->fe, 1, 0, FE_OK);
+	ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(value_of("waiting_for"), "ring 1: SET_VRING_ENABLE");
+	assert_string_equal(value_of("link"), "down");
+	fe_close(&rig->fe);
+	drv_wait((ask_of_port("/dynvhost/info", rig->port.id), number_of("connected")) == 0);
+	expect_info(&rig->port,
+		"link=down\nwaiting_for=a front-end to connect\nrefused=\nconnected=0\n"
+		"queue_pairs=1\nrings_started=0\nrings_enabled=0\nfeatures=0\nprotocol_features="
+		"0\n");
+}
+
+static void
+test_info_names_both_numbers_when_queues_disagree(void **state)
+{
+	const struct rig_config config = {.port = {.n_queues = 1}};
+	struct rig *rig = rig_main();
+
+	rig_open(rig, &config);
+	fe_set_vring_enable(&rig->fe, 255, 1, FE_REFUSED);
+	ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(value_of("refused"),
+		"front-end uses 128 or more queue pairs, port has queues=1: ring 255 is left "
+		"unused, give both the same number");
+	assert_string_equal(value_of("link"), "up");
+}
+
+static void
+test_mem_says_what_is_open(void **state)
+{
+	struct rig *rig = rig_main();
+	uint64_t loadable, storable;
+
+	rig_prepare(rig, NULL);
+	ask_of_port("/dynvhost/mem", rig->port.id);
+	assert_int_equal(number_of("guest_bytes"), 0);
+	assert_int_equal(number_of("regions"), 0);
+	assert_int_equal(number_of("loadable_bytes"), 0);
+	rig_bring_up(rig);
+	rig_exchange(rig, 0, 16);
+	ask_of_port("/dynvhost/mem", rig->port.id);
+	loadable = number_of("loadable_bytes");
+	storable = number_of("storable_bytes");
+	assert_true(strlen(value_of("engine")) > 0);
+	assert_int_equal(number_of("regions"), 1);
+	assert_int_equal(number_of("guest_bytes"), RIG_RAM_SIZE);
+	assert_in_range(storable, 4096, loadable);
+	assert_in_range(loadable, storable, RIG_RAM_SIZE);
+	assert_true(number_of("loadable_peak") >= loadable);
+	assert_true(number_of("opens") > 0);
+	assert_true(number_of("last_open_ns") > 0);
+	rig_hang_up(rig);
+	drv_wait((ask_of_port("/dynvhost/mem", rig->port.id), number_of("guest_bytes")) == 0);
+	assert_int_equal(number_of("loadable_bytes"), 0);
+	assert_int_equal(number_of("storable_bytes"), 0);
+	assert_int_equal(number_of("pinned_bytes"), 0);
+	assert_true(number_of("loadable_peak") >= loadable);
+}
+
+static bool asking_stops;
+
+/** EAL's telemetry thread asks at any moment, also of a port that is about to go. */
+static void *
+ask_all_the_time(void *arg)
+{
+	unsigned int i = 0;
+	char params[8];
+
+	(void)arg;
+	while (!__atomic_load_n(&asking_stops, __ATOMIC_RELAXED)) {
+		snprintf(params, sizeof(params), "%u", i++ % 3);
+		(void)ask("/dynvhost/list", NULL);
+		(void)ask("/dynvhost/info", params);
+		(void)ask("/dynvhost/mem", params);
+	}
+	return NULL;
+}
+
+static void
+test_ports_come_and_go_while_they_are_asked_about(void **state)
+{
+	struct port_config config = {.n_queues = 2};
+	struct test_port port[2];
+	pthread_t thread;
+	int i;
+
+	asking_stops = false;
+	assert_int_equal(pthread_create(&thread, NULL, ask_all_the_time, NULL), 0);
+	for (i = 0; i < 20; i++) {
+		assert_int_equal(port_try_open(&port[0], &config), 0);
+		assert_int_equal(port_try_open(&port[1], &config), 0);
+		port_close(&port[0]);
+		port_close(&port[1]);
+	}
+	__atomic_store_n(&asking_stops, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		RIG_TEST(test_list_names_the_ports_there_are),
+		RIG_TEST(test_port_that_is_none_of_ours_is_refused),
+		RIG_TEST(test_info_says_what_a_port_waits_for),
+		RIG_TEST(test_info_names_both_numbers_when_queues_disagree),
+		RIG_TEST(test_mem_says_what_is_open),
+		RIG_TEST(test_ports_come_and_go_while_they_are_asked_about),
+	};
+
+	rig_program("unit_drv_telemetry", 60);
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests_name(
+		"unit_drv_telemetry", tests, rig_group_setup, rig_group_teardown);
+}
