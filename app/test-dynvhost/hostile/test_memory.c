@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/* Hostile front-ends: memory that is not what it is said to be. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "hostile.h"
+
+static const struct vu_mem_region memory_region = {GIB, MIB, GIB, 0};
+
+/* A memfd of 1 MiB opened again with @p flags. */
+static int
+memory_reopen(int flags)
+{
+	int fd = memfd_create("again", MFD_CLOEXEC);
+	char path[64];
+	int again;
+
+	mock_check(fd >= 0 && ftruncate(fd, (off_t)MIB) == 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, flags | O_CLOEXEC);
+	mock_check(again >= 0);
+	close(fd);
+	return again;
+}
+
+/* A memfd of 1 MiB with a seal. */
+static int
+memory_sealed(int seal)
+{
+	int fd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	mock_check(fd >= 0 && ftruncate(fd, (off_t)MIB) == 0);
+	mock_check(fcntl(fd, F_ADD_SEALS, seal) == 0);
+	return fd;
+}
+
+static void
+test_h45_fds_that_are_no_guest_memory_are_refused(void **state)
+{
+	struct rig *rig = rig_main();
+	int fd[16];
+	unsigned int n = 0;
+	unsigned int fds;
+	unsigned int i;
+
+	rig_open(rig, NULL);
+	fd[n++] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd[n++] = open("/dev/zero", O_RDWR | O_CLOEXEC);
+	fd[n++] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	fd[n++] = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	fd[n++] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	fd[n++] = eventfd(0, EFD_CLOEXEC);
+	fd[n++] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd[n++] = memory_reopen(O_RDONLY);
+	fd[n++] = memory_reopen(O_WRONLY);
+	fd[n++] = memory_reopen(O_PATH);
+	fd[n++] = memory_sealed(F_SEAL_WRITE);
+	fd[n++] = memory_sealed(F_SEAL_FUTURE_WRITE);
+	fds = mock_count_fds();
+	for (i = 0; i < n; i++) {
+		assert_true(fd[i] >= 0);
+		print_message("# fd kind %u\n", i);
+		fe_add_mem_reg(&rig->fe, &memory_region, &fd[i], 1, FE_REFUSED);
+		assert_int_equal(mock_count_fds(), fds);
+		rig_exchange(rig, 0, 8);
+		close(fd[i]);
+		fds--;
+	}
+}
+
+static void
+test_h39_odd_sizes_are_used_to_the_last_byte_or_refused(void **state)
+{
+	static const uint64_t sizes[] = {1, 100, 4095, 4097, MIB - 1};
+	struct rig *rig = rig_main();
+	unsigned int i;
+
+	rig_open(rig, NULL);
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct vu_mem_region region = {GIB, sizes[i], GIB, 0};
+		struct ring_piece piece = {.gpa = GIB + sizes[i] - 1, .len = 112};
+		const struct rig_chain chain = {.piece = &piece, .n = 1};
+
+		fe_add_mem_reg(&rig->fe, &region, &rig->ram.file[0].fd, 1, FE_ANSWERED);
+		/* Beyond the last byte there is nothing, though the file goes on. */
+		rig_offer_chain(rig, NIC_TX(0), &chain, false);
+		rig_expect_nothing_received(rig, 0);
+		rig_revive(rig, NIC_TX(0));
+		rig_exchange(rig, 0, 8);
+		fe_rem_mem_reg(&rig->fe, &region, NULL, 0, FE_ANSWERED);
+	}
+}
+
+static void
+test_h42_one_file_in_many_regions(void **state)
+{
+	struct rig *rig = rig_main();
+	struct ring_piece piece = {.gpa = 3 * GIB + 0x5000, .len = 1526};
+	const struct rig_chain chain = {.piece = &piece, .n = 1};
+	struct vu_mem_region region = {GIB, 16 * MIB, GIB, 0};
+	unsigned int i;
+
+	rig_open(rig, NULL);
+	/* The same memory under three more addresses. */
+	for (i = 1; i <= 3; i++) {
+		region.gpa = i * GIB;
+		region.uva = i * GIB;
+		fe_add_mem_reg(&rig->fe, &region, &rig->ram.file[0].fd, 1, FE_OK);
+	}
+	guest_ram_add_region(&rig->ram, 0, 0, 3 * GIB, 16 * MIB, 3 * GIB);
+	piece.gpa += 8 * MIB;
+	rig_chain_to_host(rig, 0, &chain);
+	rig_exchange(rig, 0, 64);
+}
+
+static void
+test_h43_phases_that_do_not_fit_are_refused_or_right(void **state)
+{
+	static const struct vu_mem_region regions[] = {
+		{GIB + 0x100, 0x10000, GIB + 0x100, 0},
+		{GIB, 0x10000, GIB, 0x100},
+		{GIB + 0x100, 0x10000, GIB + 0x100, 0x200},
+		{GIB + 0x100, 0x10000, GIB + 0x100, 0x100},
+	};
+	struct rig *rig = rig_main();
+	unsigned int file;
+	unsigned int i;
+
+	rig_open(rig, NULL);
+	file = guest_ram_add_file(&rig->ram, MIB, GUEST_RAM_PAGE);
+	for (i = 0; i < sizeof(regions) / sizeof(regions[0]); i++) {
+		const struct vu_mem_region *region = &regions[i];
+		struct ring_piece piece = {.gpa = region->gpa + 0x1f00, .len = 1526};
+		const struct rig_chain chain = {.piece = &piece, .n = 1};
+		struct vu_single_region single = {.region = *region};
+		struct fe_message message = fe_make(
+			VU_ADD_MEM_REG, VU_VERSION | VU_FLAG_NEED_REPLY, &single, sizeof(single));
+
+		message.fd = &rig->ram.file[file].fd;
+		message.n_fds = 1;
+		fe_send(&rig->fe, &message);
+		if (fe_expect_u64(&rig->fe, VU_ADD_MEM_REG) == 0) {
+			guest_ram_add_region(&rig->ram, file, region->mmap_offset, region->gpa,
+				region->size, region->uva);
+			rig_chain_to_host(rig, 0, &chain);
+			guest_ram_drop_region(&rig->ram);
+			fe_rem_mem_reg(&rig->fe, region, NULL, 0, FE_OK);
+		}
+		rig_exchange(rig, 0, 8);
+	}
+}
+
+static void
+test_h46_h47_enormous_regions_cost_nothing(void **state)
+{
+	static const uint64_t sizes[] = {1ull << 40, 16ull << 40, 1ull << 46, 1ull << 62};
+	struct rig *rig = rig_main();
+	unsigned int i;
+
+	rig_open(rig, NULL);
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		int fd = memfd_create("enormous", MFD_CLOEXEC);
+		uint64_t start = mock_now_ms();
+		unsigned int k;
+
+		assert_true(fd >= 0);
+		assert_int_equal(ftruncate(fd, (off_t)sizes[i]), 0);
+		for (k = 0; k < 8; k++) {
+			const struct vu_mem_region region = {
+				(k + 1) * sizes[i], sizes[i], (k + 1) * sizes[i], 0};
+
+			fe_add_mem_reg(&rig->fe, &region, &fd, 1, FE_ANSWERED);
+		}
+		assert_true(mock_now_ms() - start < 1000);
+		rig_exchange(rig, 0, 8);
+		close(fd);
+		rig_hang_up(rig);
+		rig_reconnect(rig);
+	}
+	rig_exchange(rig, 0, 8);
+}
+
+static void
+test_h49_removed_region_of_a_running_ring(void **state)
+{
+	struct rig *rig = rig_main();
+	struct vu_mem_region region;
+	struct exposure exposure;
+	unsigned int i;
+
+	rig_open(rig, NULL);
+	region = fe_region(&rig->ram.region[0]);
+	for (i = 0; i < 5; i++) {
+		rig_exchange(rig, 0, 32);
+		fe_rem_mem_reg(&rig->fe, &region, NULL, 0, FE_OK);
+		exposure_read(&rig->ram, &exposure);
+		assert_int_equal(exposure.mapped, 0);
+		(void)rig_send(rig, 0, 4);
+		rig_expect_nothing_received(rig, 0);
+		fe_rem_mem_reg(&rig->fe, &region, NULL, 0, FE_REFUSED);
+		fe_add_mem_reg(&rig->fe, &region, &rig->ram.file[0].fd, 1, FE_OK);
+		rig_revive(rig, NIC_RX(0));
+		rig_revive(rig, NIC_TX(0));
+	}
+	rig_exchange(rig, 0, 32);
+}
+
+static void
+test_h49_removed_region_of_buffers_in_flight(void **state)
+{
+	struct rig *rig = rig_main();
+	struct vu_mem_region region = {GIB, 16 * MIB, GIB, 0};
+	struct ring_piece piece = {.gpa = GIB + 8 * MIB, .len = 1526};
+	const struct rig_chain chain = {.piece = &piece, .n = 1};
+	unsigned int i;
+
+	rig_open(rig, NULL);
+	guest_ram_add_region(&rig->ram, 0, 0, GIB, 16 * MIB, GIB);
+	for (i = 0; i < 5; i++) {
+		fe_add_mem_reg(&rig->fe, &region, &rig->ram.file[0].fd, 1, FE_OK);
+		rig_chain_to_host(rig, 0, &chain);
+		rig_offer_chain(rig, NIC_TX(0), &chain, false);
+		fe_rem_mem_reg(&rig->fe, &region, NULL, 0, FE_OK);
+		rig_expect_nothing_received(rig, 0);
+		rig_to_guest(rig, 0, 100, 0);
+		rig_revive(rig, NIC_TX(0));
+		rig_exchange(rig, 0, 8);
+	}
+}
+
+static void
+test_h48_table_replaced_again_and_again_under_traffic(void **state)
+{
+	const struct rig_config config = {
+		.nic = {.without_protocol = BIT(VU_PF_CONFIGURE_MEM_SLOTS)}};
+	struct rig *rig = rig_main();
+	unsigned int fds;
+	unsigned int i;
+
+	rig_open(rig, &config);
+	guest_ram_add_file(&rig->ram, 4 * MIB, GUEST_RAM_PAGE);
+	fds = mock_count_fds();
+	rig_echo_start(rig);
+	for (i = 0; i < 200; i++) {
+		guest_ram_add_region(&rig->ram, 1, (i % 4) * 0x1000ull, GIB + (i % 3) * GIB,
+			MIB + (i % 5) * 0x1000ull, GIB + (i % 3) * GIB);
+		(void)rig_send(rig, 0, 4);
+		fe_set_mem_table(&rig->fe, &rig->ram, FE_OK);
+		guest_ram_drop_region(&rig->ram);
+		assert_true(rig_collect(rig, 0, MOCK_DEADLINE_MS));
+	}
+	fe_set_mem_table(&rig->fe, &rig->ram, FE_OK);
+	rig_echo_stop(rig);
+	assert_int_equal(mock_count_fds(), fds);
+	rig_exchange(rig, 0, 32);
+}
+
+static void
+test_h52_hole_punched_under_rings_and_buffers(void **state)
+{
+	struct rig *rig = rig_main();
+	unsigned int i;
+
+	rig_open(rig, NULL);
+	for (i = 0; i < 5; i++) {
+		rig_exchange(rig, 0, 32);
+		assert_int_equal(
+			fallocate(rig->ram.file[0].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				0, (off_t)RIG_RAM_SIZE),
+			0);
+		rig_poll(rig);
+		rig_reset_rings(rig);
+		rig_revive(rig, NIC_RX(0));
+		rig_revive(rig, NIC_TX(0));
+	}
+	rig_exchange(rig, 0, 32);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		HOSTILE_TEST(test_h45_fds_that_are_no_guest_memory_are_refused),
+		HOSTILE_TEST(test_h39_odd_sizes_are_used_to_the_last_byte_or_refused),
+		HOSTILE_TEST(test_h42_one_file_in_many_regions),
+		HOSTILE_TEST(test_h43_phases_that_do_not_fit_are_refused_or_right),
+		HOSTILE_TEST(test_h46_h47_enormous_regions_cost_nothing),
+		HOSTILE_TEST(test_h49_removed_region_of_a_running_ring),
+		HOSTILE_TEST(test_h49_removed_region_of_buffers_in_flight),
+		HOSTILE_TEST(test_h48_table_replaced_again_and_again_under_traffic),
+		HOSTILE_TEST(test_h52_hole_punched_under_rings_and_buffers),
+	};
+
+	hostile_program("test_hostile_memory", 90);
+	return cmocka_run_group_tests_name(
+		"hostile memory", tests, rig_group_setup, rig_group_teardown);
+}
