@@ -5,7 +5,7 @@
 # may write to. Needs common.sh.
 # shellcheck shell=bash
 
-readonly PLUGIN_FILE=drivers/net/dynvhost/librte_net_dynvhost.so
+readonly PLUGIN_FILE=drivers/net/dynvhost/librte_net_dynvhost.so.1
 
 # safe_for_plugins DIR: may nobody but the owner and group write to DIR and the folders above it?
 safe_for_plugins()

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The dynvhost authors
+
+"""The same switch on each page-table engine of the driver."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .eal import vdev
+from .errors import Failure, Skip, check
+from .lab import Lab
+from .testpmd import Testpmd, socket_of
+
+ENGINES = ('mmap', 'uffd')
+BACKINGS = {'4 KiB pages': False, '2 MiB pages': True}
+REFUSAL = 'does not work here'
+
+
+def start_switch(lab: Lab, engine: str, options: Sequence[str] = ('', '')) -> Testpmd:
+    """A forwarding testpmd whose ports use this engine, one for each of `options` (which start with
+    a comma); Skip where the driver finds that the machine cannot do it."""
+    vdevs = [vdev(lab.settings, port, socket_of(lab, port), f',map-mode={engine}{more}')
+             for port, more in enumerate(options)]
+    try:
+        switch = Testpmd(lab, 'switch', vdevs)
+    except Failure as failure:
+        if REFUSAL in str(failure):
+            raise Skip(str(failure)) from None
+        raise
+    for port in range(len(vdevs)):
+        used = memory_of(switch, port)['engine']
+        check(used == engine, f'port {port} uses engine {used}, not {engine}')
+    switch.start()
+    return switch
+
+
+def memory_of(switch: Testpmd, port: int = 0) -> dict[str, Any]:
+    """What the driver says about a port's guest memory."""
+    told = switch.telemetry(f'/dynvhost/mem,{port}')
+    check(isinstance(told, dict), f'/dynvhost/mem,{port} answers {told!r}')
+    return told

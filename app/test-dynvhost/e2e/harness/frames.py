@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The dynvhost authors
+
+"""Frames with contents worth comparing, and pcap files to carry them in and out of testpmd."""
+
+import random
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .errors import Failure
+
+# Locally administered addresses and the EtherType set aside for local experiments.
+DESTINATION = bytes.fromhex('02aa00000001')
+SOURCE = bytes.fromhex('02bb00000001')
+ETHERTYPE = bytes.fromhex('88b5')
+HEADER = struct.Struct('!6s6s2sI')
+
+PCAP_FILE = struct.Struct('<IHHiIII')
+PCAP_RECORD = struct.Struct('<IIII')
+PCAP_MAGICS = (0xa1b2c3d4, 0xa1b23c4d)  # microseconds, nanoseconds
+LINKTYPE_ETHERNET = 1
+SNAP_LENGTH = 65535
+
+
+def make(sizes: Iterable[int], seed: int = 1) -> list[bytes]:
+    """One frame per size: header, a running number, random bytes. Same seed, same frames."""
+    source = random.Random(seed)
+    return [HEADER.pack(DESTINATION, SOURCE, ETHERTYPE, number)
+            + source.randbytes(size - HEADER.size) for number, size in enumerate(sizes)]
+
+
+def write(path: Path, frames: Sequence[bytes]) -> None:
+    with open(path, 'wb') as out:
+        out.write(PCAP_FILE.pack(PCAP_MAGICS[0], 2, 4, 0, 0, SNAP_LENGTH, LINKTYPE_ETHERNET))
+        for number, frame in enumerate(frames):
+            out.write(PCAP_RECORD.pack(number, 0, len(frame), len(frame)) + frame)
+
+
+def file_size(frames: Sequence[bytes]) -> int:
+    """Size of a capture file that holds these frames."""
+    return PCAP_FILE.size + sum(PCAP_RECORD.size + len(frame) for frame in frames)
+
+
+def read(path: Path) -> list[bytes]:
+    """All complete frames in a capture that may still be growing."""
+    data = path.read_bytes() if path.exists() else b''
+    if len(data) < PCAP_FILE.size:
+        return []
+    if PCAP_FILE.unpack_from(data)[0] not in PCAP_MAGICS:
+        raise Failure(f'{path.name} is no little-endian pcap file')
+    frames = []
+    offset = PCAP_FILE.size
+    while offset + PCAP_RECORD.size <= len(data):
+        _, _, captured, _ = PCAP_RECORD.unpack_from(data, offset)
+        offset += PCAP_RECORD.size
+        if offset + captured > len(data):
+            break
+        frames.append(data[offset:offset + captured])
+        offset += captured
+    return frames
+
+
+def compare(sent: Sequence[bytes], received: Sequence[bytes]) -> None:
+    """Same frames, same order, same bytes; otherwise fail with the first difference."""
+    for index, (want, got) in enumerate(zip(sent, received)):
+        if want == got:
+            continue
+        if len(want) != len(got):
+            raise Failure(f'frame {index} of {len(sent)}: {len(want)} bytes sent, {len(got)} '
+                          f'received ({_identify(got)})')
+        at = next(i for i, (a, b) in enumerate(zip(want, got)) if a != b)
+        raise Failure(f'frame {index} of {len(want)} bytes differs from byte {at}: sent '
+                      f'{want[at:at + 8].hex()}, received {got[at:at + 8].hex()}')
+    if len(sent) != len(received):
+        raise Failure(f'{len(sent)} frames sent, {len(received)} received')
+
+
+def _identify(frame: bytes) -> str:
+    if len(frame) < HEADER.size:
+        return 'too short to be one of ours'
+    destination, _, ethertype, number = HEADER.unpack_from(frame)
+    if (destination, ethertype) != (DESTINATION, ETHERTYPE):
+        return 'not one of ours'
+    return f'it is number {number}'

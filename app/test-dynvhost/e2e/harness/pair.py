@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The dynvhost authors
+
+"""Two guests on two ports of one switch, and what they can do to each other."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import check
+from .guest import Guest
+from .lab import Lab
+from .wait import until
+
+IPERF_PORT = 5201
+WEB_PORT = 8000
+PATIENCE_SECONDS = 5.0
+# The slowest rate at which emulated guests on a busy machine still count as alive.
+SLOWEST_MB_PER_SECOND = 2
+
+
+class Pair:
+    """Guests `a` and `b`, booted together and ready to be talked to; `only_a` is what Guest is to
+    be told about `a` alone."""
+
+    def __init__(self, lab: Lab, sockets: Sequence[Path], hugetlb: bool = False,
+                 memory_mb: int = 256, names: tuple[str, str] = ('a', 'b'),
+                 only_a: Mapping[str, Any] | None = None) -> None:
+        both: dict[str, Any] = {'hugetlb': hugetlb, 'memory_mb': memory_mb}
+        self.a = Guest(lab, names[0], sockets[:1], ['10.0.0.1/24'], **{**both, **(only_a or {})})
+        self.b = Guest(lab, names[1], sockets[1:], ['10.0.0.2/24'], **both)
+        self.a.wait_ready()
+        self.b.wait_ready()
+
+    def ping(self, count: int = 50, size: int = 56, seconds: float = 60.0) -> None:
+        """`a` pings `b`; every echo must come back."""
+        ping(self.a, self.b.address, count, size, seconds)
+
+    def iperf(self, megabytes: int) -> float:
+        """Send so much from `a` to `b` over TCP; returns Mbit/s."""
+        return iperf(self.a, self.b, megabytes)
+
+    def exchange_files(self, megabytes: int) -> None:
+        """A file of random bytes each way; what arrives must have the sender's checksum."""
+        fetch(self.a, self.b, megabytes)
+        fetch(self.b, self.a, megabytes)
+
+
+def _echo_replies(guest: Guest) -> int:
+    """Echo replies the guest's kernel has taken in since it booted."""
+    names, values = guest.ok("grep '^Icmp:' /proc/net/snmp").split('\n')[:2]
+    return int(values.split()[names.split().index('InEchoReps')])
+
+
+def ping(guest: Guest, address: str, count: int, size: int, seconds: float) -> None:
+    """Every echo must come back. The kernel counts, as ping gives up after two round trips of the
+    pace so far, and one stall of a busy machine is longer."""
+    before = _echo_replies(guest)
+    _, output = guest.run(f'ping -q -c {count} -i 0.02 -s {size} {address}', seconds)
+    check(f'{count} packets transmitted' in output, f'{guest.name} could not ping: {output}')
+    until(lambda: _echo_replies(guest) - before >= count, PATIENCE_SECONDS,
+          f'{count} echoes of {address} at {guest.name}: {output.strip()}', every=0.1)
+
+
+def iperf(source: Guest, target: Guest, megabytes: int,
+          look: Callable[[], object] = lambda: None) -> float:
+    """Send so much over TCP, and `look` again and again meanwhile; returns Mbit/s."""
+    target.ok('pidof iperf3 >/dev/null || iperf3 -s -D')
+    listening = f'netstat -ltn | grep -q ":{IPERF_PORT} "'
+    until(lambda: target.run(listening)[0] == 0, 10.0, f'iperf3 on {target.name}', every=0.1)
+    limit = 10 + megabytes / SLOWEST_MB_PER_SECOND
+    command = f'iperf3 -J -c {target.address} -n {megabytes}M'
+    report = json.loads(source.watch(command, look, limit))['end']
+    sent, received = report['sum_sent']['bytes'], report['sum_received']['bytes']
+    # iperf3 stops its clock, and its count, when the sender is done: the last window is not in.
+    check(sent >= megabytes << 20 and received >= 0.9 * sent,
+          f'iperf3 sent {sent} bytes, {received} arrived')
+    return report['sum_received']['bits_per_second'] / 1e6
+
+
+def fetch(source: Guest, target: Guest, megabytes: int) -> None:
+    source.ok(f'dd if=/dev/urandom of=/tmp/source bs=1M count={megabytes} 2>/dev/null')
+    source.ok(f'pidof httpd >/dev/null || httpd -p {WEB_PORT} -h /tmp')
+    limit = 20 + megabytes / SLOWEST_MB_PER_SECOND
+    target.ok(f'wget -q -O /tmp/copy http://{source.address}:{WEB_PORT}/source', limit)
+    want = source.ok('sha256sum </tmp/source', limit)
+    got = target.ok('sha256sum </tmp/copy; rm /tmp/copy', limit)
+    check(want == got, f'{megabytes} MiB from {source.name} to {target.name} came out different')
