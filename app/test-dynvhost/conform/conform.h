@@ -11,7 +11,7 @@
  * the number that it answers:
  *
  *	Wire      C1–C12   test_conform_wire
- *	Features  C13–C21  test_conform_features
+ *	Features  C13–C21  test_conform_features; C13 with an MTU: later
  *	Memory    C22–C35  test_conform_memory, what the table messages say and refuse
  *	          C27–C30, C33, C36–C38  test_conform_mapping, what becomes of memory under traffic
  *	Rings     C39–C45, C49, C56, C57  test_conform_ring_setup
@@ -23,7 +23,7 @@
  *	          C63–C65  later: offloads
  *	          C70      later: packed rings
  *	          C71      later: IN_ORDER
- *	          C72      later: racing guests
+ *	          C72      hostile: test_hostile_ring (a racing guest on split rings)
  *	Migration C73–C76  later: dirty log
  *	          C77      later: RARP
  *	          C78      later: MTU
@@ -43,6 +43,11 @@
 #define CONFORM_NO_FEATURE BIT(49)
 /** A protocol feature that nobody knows. */
 #define CONFORM_NO_PROTOCOL_FEATURE BIT(60)
+
+/** Set by the build, where a test runs with other options than the driver's own choice. */
+#ifndef CONFORM_DEVARGS
+#define CONFORM_DEVARGS NULL
+#endif
 
 /** fds of this process while the port of @p rig has no connection. To be called once it has one. */
 static inline unsigned int

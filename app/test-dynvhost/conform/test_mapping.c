@@ -60,7 +60,7 @@ test_c27_table_changes_under_traffic(void **state)
 	rig_open(rig, &mapping_config);
 	guest_ram_add_file(&rig->ram, 4 * MIB, GUEST_RAM_PAGE);
 	rig_echo_start(rig);
-	for (i = 0; i < 40; i++) {
+	for (i = 0; i < rig_repeats(40, 2000); i++) {
 		if (i % 2 == 0)
 			guest_ram_add_region(&rig->ram, 2, 0, 64 * MIB, 4 * MIB, 0);
 		else
@@ -352,6 +352,7 @@ main(void)
 	};
 
 	rig_program("test_conform_mapping", 60);
+	rig_devargs = CONFORM_DEVARGS;
 	return cmocka_run_group_tests_name(
 		"conform mapping", tests, rig_group_setup, rig_group_teardown);
 }

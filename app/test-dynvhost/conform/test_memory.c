@@ -401,6 +401,7 @@ main(void)
 	};
 
 	rig_program("test_conform_memory", 60);
+	rig_devargs = CONFORM_DEVARGS;
 	return cmocka_run_group_tests_name(
 		"conform memory", tests, rig_group_setup, rig_group_teardown);
 }

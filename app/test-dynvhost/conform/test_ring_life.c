@@ -275,7 +275,7 @@ test_c53_stop_and_start_lose_and_double_nothing(void **state)
 
 	rig_open(rig, &config);
 	/* Packets lie in the ring at every stop; over the wrap of the indices. */
-	for (i = 0; i < 40; i++) {
+	for (i = 0; i < rig_repeats(40, 2000); i++) {
 		assert_int_equal(rig_send(rig, 0, 50), 50);
 		rig_poll(rig);
 		nic_stop(&rig->nic);

@@ -29,6 +29,11 @@
 /** The longest that the canary's packets and messages may take to come back. */
 #define CANARY_LIMIT_MS 500
 
+/** Set by the build, where a test runs with other options than the driver's own choice. */
+#ifndef HOSTILE_DEVARGS
+#define HOSTILE_DEVARGS NULL
+#endif
+
 #define HOSTILE_TEST(test) cmocka_unit_test_setup_teardown(test, rig_setup, hostile_teardown)
 
 /** To be called first in main(): as rig_program(), and with a canary. */

@@ -250,7 +250,7 @@ test_h48_table_replaced_again_and_again_under_traffic(void **state)
 	guest_ram_add_file(&rig->ram, 4 * MIB, GUEST_RAM_PAGE);
 	fds = mock_count_fds();
 	rig_echo_start(rig);
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < rig_repeats(200, 1000); i++) {
 		guest_ram_add_region(&rig->ram, 1, (i % 4) * 0x1000ull, GIB + (i % 3) * GIB,
 			MIB + (i % 5) * 0x1000ull, GIB + (i % 3) * GIB);
 		(void)rig_send(rig, 0, 4);
@@ -301,6 +301,7 @@ main(void)
 	};
 
 	hostile_program("test_hostile_memory", 90);
+	rig_devargs = HOSTILE_DEVARGS;
 	return cmocka_run_group_tests_name(
 		"hostile memory", tests, rig_group_setup, rig_group_teardown);
 }

@@ -249,7 +249,7 @@ test_c72_h68_chains_that_change_while_they_are_read(void **state)
 	racer.ring = &rig->nic.ring[NIC_TX(0)].ring;
 	racer.gpa = rig->nic.ring[NIC_TX(0)].buf_gpa;
 	assert_int_equal(pthread_create(&thread, NULL, ring_race, &racer), 0);
-	for (i = 0; i < 400; i++) {
+	for (i = 0; i < rig_repeats(400, 400000); i++) {
 		uint16_t k;
 
 		for (k = 0; k < 32; k++)

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@ static const char *rig_name = "test";
 static unsigned int rig_seconds = 60;
 static unsigned int rig_base_fds;
 
+const char *rig_devargs;
 void (*rig_group_extra_setup)(void);
 void (*rig_group_extra_teardown)(void);
 
@@ -26,11 +28,25 @@ rig_main(void)
 	return &rig_the_main;
 }
 
+static bool
+rig_is_long_form(void)
+{
+	const char *value = getenv("DYNVHOST_TEST_LONG");
+
+	return value != NULL && strcmp(value, "1") == 0;
+}
+
+unsigned int
+rig_repeats(unsigned int usual, unsigned int in_long_form)
+{
+	return rig_is_long_form() ? in_long_form : usual;
+}
+
 void
 rig_program(const char *name, unsigned int seconds)
 {
 	rig_name = name;
-	rig_seconds = seconds;
+	rig_seconds = rig_is_long_form() ? 30 * seconds : seconds;
 }
 
 /* A failure in another thread than the test's: kept until the test's teardown, which reports it. */
@@ -142,6 +158,8 @@ rig_prepare(struct rig *rig, const struct rig_config *config)
 	rig->open = true;
 	if (rig->config.port.n_queues == 0)
 		rig->config.port.n_queues = rig->config.nic.n_pairs;
+	if (rig->config.port.devargs == NULL)
+		rig->config.port.devargs = rig_devargs;
 	port_open(&rig->port, &rig->config.port);
 	if (rig->config.lay_out != NULL)
 		rig->config.lay_out(&rig->ram);

@@ -75,6 +75,12 @@ int rig_teardown(void **state);
 /** End the test if a helper thread of it has failed. */
 void rig_check_helpers(void);
 
+/** How often to do something: @p usual, or the other where DYNVHOST_TEST_LONG=1 is set. */
+unsigned int rig_repeats(unsigned int usual, unsigned int in_long_form);
+
+/** Devargs of ports that name none themselves, "key=value,…"; NULL: none. */
+extern const char *rig_devargs;
+
 /** Name of the program, seconds it may take in all; to be called first in main(). */
 void rig_program(const char *name, unsigned int seconds);
 

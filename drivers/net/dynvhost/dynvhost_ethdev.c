@@ -94,10 +94,13 @@ ethdev_set_link(struct dynvhost_dev *dev, bool tell)
 
 /** News from the control thread, no lock held. */
 static void
-ethdev_link_changed(void *opaque, bool up)
+ethdev_link_changed(void *opaque, bool up, int numa_node)
 {
 	struct dynvhost_dev *dev = opaque;
 
+	/* Applications take mempools and lcores from there when they configure the port next. */
+	if (numa_node >= 0)
+		dev->eth_dev->data->numa_node = numa_node;
 	atomic_store(&dev->link_ready, up);
 	ethdev_set_link(dev, true);
 }

@@ -7,7 +7,10 @@
  * of the guests' memory is open. Callbacks run in EAL's telemetry thread.
  */
 
+#include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <rte_common.h>
@@ -112,6 +115,64 @@ telemetry_mem(const char *cmd, const char *params, struct rte_tel_data *dict)
 	return telemetry_visit(params, telemetry_fill_mem, dict);
 }
 
+/** Runs in one reply: as many as its 16 KiB hold. */
+#define TELEMETRY_RUNS_PER_PAGE 200
+
+struct telemetry_pages {
+	struct rte_tel_data *list;
+	unsigned long page;
+};
+
+static void
+telemetry_add_run(struct rte_tel_data *list, const struct dynvhost_mem_run *run)
+{
+	char text[RTE_TEL_MAX_STRING_LEN];
+
+	snprintf(text, sizeof(text), "0x%" PRIx64 "+0x%" PRIx64 " %s%s%s", run->gpa, run->bytes,
+		run->right == DYNVHOST_MEM_WRITE ? "rw" : "r", run->used ? " used" : "",
+		run->pinned ? " ring" : "");
+	rte_tel_data_add_array_string(list, text);
+}
+
+static void
+telemetry_fill_pages(struct dynvhost_dev *dev, void *opaque)
+{
+	struct telemetry_pages *pages = opaque;
+	struct dynvhost_mem_run_cursor cursor = {0};
+	struct dynvhost_mem_run run[TELEMETRY_RUNS_PER_PAGE];
+	uint32_t n = RTE_DIM(run);
+
+	for (unsigned long page = 0; page <= pages->page; page++) {
+		/* The page asked for lies behind the last run. */
+		if (n < RTE_DIM(run))
+			return;
+		n = dynvhost_backend_runs(dev->backend, &cursor, run, RTE_DIM(run));
+	}
+	for (uint32_t i = 0; i < n; i++)
+		telemetry_add_run(pages->list, &run[i]);
+}
+
+/** "PORT" or "PORT,PAGE": page 0 has the first runs, the one after the last has none. */
+static int
+telemetry_pages(const char *cmd, const char *params, struct rte_tel_data *list)
+{
+	struct telemetry_pages pages = {.list = list};
+	unsigned long port_id;
+	char *end;
+
+	RTE_SET_USED(cmd);
+	if (params == NULL || !isdigit((unsigned char)*params))
+		return -EINVAL;
+	port_id = strtoul(params, &end, 10);
+	if (*end == ',' && isdigit((unsigned char)end[1]))
+		pages.page = strtoul(end + 1, &end, 10);
+	if (*end != '\0' || port_id >= RTE_MAX_ETHPORTS)
+		return -EINVAL;
+	rte_tel_data_start_array(list, RTE_TEL_STRING_VAL);
+	return dynvhost_dev_visit((uint16_t)port_id, telemetry_fill_pages, &pages) < 0 ? -EINVAL
+										       : 0;
+}
+
 RTE_INIT(dynvhost_telemetry_init)
 {
 	rte_telemetry_register_cmd(
@@ -120,4 +181,6 @@ RTE_INIT(dynvhost_telemetry_init)
 		"State of a port and its front-end. Parameters: int port_id");
 	rte_telemetry_register_cmd("/dynvhost/mem", telemetry_mem,
 		"Guest memory that a port can reach. Parameters: int port_id");
+	rte_telemetry_register_cmd("/dynvhost/pages", telemetry_pages,
+		"Runs of open guest memory. Parameters: int port_id[, int page]");
 }

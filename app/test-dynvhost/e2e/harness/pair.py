@@ -4,17 +4,19 @@
 """Two guests on two ports of one switch, and what they can do to each other."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import check
+from .errors import Timeout, check
 from .guest import Guest
 from .lab import Lab
 from .wait import until
 
 IPERF_PORT = 5201
 WEB_PORT = 8000
+CHATTER_LOG = '/tmp/chatter'
 PATIENCE_SECONDS = 5.0
 # The slowest rate at which emulated guests on a busy machine still count as alive.
 SLOWEST_MB_PER_SECOND = 2
@@ -61,6 +63,31 @@ def ping(guest: Guest, address: str, count: int, size: int, seconds: float) -> N
     check(f'{count} packets transmitted' in output, f'{guest.name} could not ping: {output}')
     until(lambda: _echo_replies(guest) - before >= count, PATIENCE_SECONDS,
           f'{count} echoes of {address} at {guest.name}: {output.strip()}', every=0.1)
+
+
+class Chatter:
+    """Echo requests that one guest sends another in the background, until `stop`."""
+
+    def __init__(self, guest: Guest, address: str) -> None:
+        self._guest = guest
+        self._before = _echo_replies(guest)
+        guest.ok(f'ping -i 0.02 {address} >{CHATTER_LOG} 2>&1 &')
+
+    def stop(self) -> tuple[int, int]:
+        """Returns how many requests were sent, and how many of them were never answered."""
+        self._guest.ok('killall -INT ping')
+        said = until(lambda: re.search(r'(\d+) packets transmitted',
+                                       self._guest.ok(f'cat {CHATTER_LOG}')),
+                     PATIENCE_SECONDS, f'the summary of {CHATTER_LOG}', every=0.1)
+        sent = int(said[1])
+        try:
+            until(lambda: self._answered() >= sent, PATIENCE_SECONDS, 'the last echoes', every=0.1)
+        except Timeout:
+            pass
+        return sent, sent - self._answered()
+
+    def _answered(self) -> int:
+        return _echo_replies(self._guest) - self._before
 
 
 def iperf(source: Guest, target: Guest, megabytes: int,

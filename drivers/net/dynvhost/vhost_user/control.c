@@ -107,6 +107,7 @@ control_tell_one(void)
 {
 	static struct dynvhost_session_news news;
 	struct dynvhost_backend *backend;
+	int numa_node = -1;
 
 	TAILQ_FOREACH (backend, &control.backends, next) {
 		if (!backend->dying && dynvhost_session_take_news(&backend->session, &news))
@@ -114,6 +115,8 @@ control_tell_one(void)
 	}
 	if (backend == NULL)
 		return false;
+	if (news.link_changed && backend->session.view != NULL)
+		numa_node = dynvhost_mem_numa_node(backend->session.view);
 	if (news.link_changed)
 		backend_log_link(backend, news.link_up, control_now_us());
 	control.telling = backend;
@@ -125,7 +128,7 @@ control_tell_one(void)
 		backend->ops->ring_changed(
 			backend->opaque, news.ring[i].ring, news.ring[i].enabled);
 	if (news.link_changed && control.telling == backend)
-		backend->ops->link_changed(backend->opaque, news.link_up);
+		backend->ops->link_changed(backend->opaque, news.link_up, numa_node);
 	pthread_mutex_lock(&control.lock);
 	control.telling = NULL;
 	control.away = false;
@@ -355,4 +358,16 @@ dynvhost_backend_info(struct dynvhost_backend *backend, struct dynvhost_session_
 	pthread_mutex_lock(&control.lock);
 	dynvhost_session_info(&backend->session, info);
 	pthread_mutex_unlock(&control.lock);
+}
+
+uint32_t
+dynvhost_backend_runs(struct dynvhost_backend *backend, struct dynvhost_mem_run_cursor *cursor,
+	struct dynvhost_mem_run *out, uint32_t max)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&control.lock);
+	n = dynvhost_mem_runs(backend->session.config.mem, cursor, out, max);
+	pthread_mutex_unlock(&control.lock);
+	return n;
 }

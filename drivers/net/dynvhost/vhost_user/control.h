@@ -19,7 +19,8 @@
 
 /** News that travel upwards, told by the control thread while it holds no lock. */
 struct dynvhost_backend_ops {
-	void (*link_changed)(void *opaque, bool up);
+	/** @param numa_node  where most of the guest's memory lies; -1: not known */
+	void (*link_changed)(void *opaque, bool up, int numa_node);
 	void (*ring_changed)(void *opaque, uint16_t ring, bool enabled);
 };
 
@@ -49,6 +50,13 @@ int dynvhost_backend_create(
  * that they take. No lcore may poll the port's queues. Any thread; in a callback too.
  */
 void dynvhost_backend_destroy(struct dynvhost_backend *backend);
+
+/**
+ * List guest memory that is open, as dynvhost_mem_runs(). Any thread.
+ * @return runs written to @p out, less than @p max at the end.
+ */
+uint32_t dynvhost_backend_runs(struct dynvhost_backend *backend,
+	struct dynvhost_mem_run_cursor *cursor, struct dynvhost_mem_run *out, uint32_t max);
 
 /** Describe the back-end's session. Any thread. */
 void dynvhost_backend_info(struct dynvhost_backend *backend, struct dynvhost_session_info *info);

@@ -74,6 +74,7 @@ rings_fill_setup(
 
 	setup->view = view;
 	setup->features = session->features;
+	setup->base = ring->base;
 	setup->size = ring->size;
 	setup->call_fd = ring->call_fd;
 	setup->enabled = ring->enabled;
