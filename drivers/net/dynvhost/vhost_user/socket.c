@@ -5,9 +5,12 @@
 /*
  * Security model: the peer of a connection may send anything, at any pace, and may stop reading. So
  * a header is judged before a byte of its payload is read, no read goes past the message being
- * received, fds are taken only with the header and never more than a message may carry, and what
- * waits to be sent is bounded. No call blocks, hence none can be interrupted by a signal. A message
- * that fails leaves neither bytes nor fds behind.
+ * received, no more fds are kept than a message may carry, and what waits to be sent is bounded. No
+ * call blocks, hence none can be interrupted by a signal. A message that fails leaves neither bytes
+ * nor fds behind.
+ *
+ * All fds that come are received, wanted or not: those left behind the kernel would close in our
+ * name, and a peer can make that take its time (closer.h).
  */
 
 #include <errno.h>
@@ -175,72 +178,120 @@ dynvhost_conn_init(struct dynvhost_conn *conn, int fd)
 {
 	conn->fd = fd;
 	conn->out_bytes = 0;
+	conn->at_end = false;
+	conn->close_fd = NULL;
+	conn->opaque = NULL;
 	conn_expect_message(conn);
+}
+
+void
+dynvhost_conn_set_close(
+	struct dynvhost_conn *conn, void (*close_fd)(void *opaque, int fd), void *opaque)
+{
+	conn->close_fd = close_fd;
+	conn->opaque = opaque;
+}
+
+static void
+conn_close_fd(struct dynvhost_conn *conn, int fd)
+{
+	if (conn->close_fd != NULL)
+		conn->close_fd(conn->opaque, fd);
+	else
+		close(fd);
+}
+
+/** Close the fds of a half received message. */
+static void
+conn_drop_fds(struct dynvhost_conn *conn)
+{
+	for (uint32_t i = 0; i < conn->in.n_fds; i++)
+		conn_close_fd(conn, dynvhost_msg_take_fd(&conn->in, i));
+	conn->in.n_fds = 0;
 }
 
 void
 dynvhost_conn_close(struct dynvhost_conn *conn)
 {
-	dynvhost_msg_close_fds(&conn->in);
-	if (conn->fd >= 0)
+	conn_drop_fds(conn);
+	if (conn->fd >= 0 && conn->at_end)
 		close(conn->fd);
+	else if (conn->fd >= 0)
+		conn_close_fd(conn, conn->fd);
 	dynvhost_conn_init(conn, -1);
 }
 
-/** Append received fds to the message; hdr's control buffer was no larger than the room left. */
-static void
-conn_keep_fds(struct dynvhost_msg *in, struct msghdr *hdr)
+/** Append received fds to a message that may have @p most of them. @return whether all fit. */
+static bool
+conn_keep_fds(struct dynvhost_conn *conn, struct msghdr *hdr, uint32_t most)
 {
+	struct dynvhost_msg *in = &conn->in;
 	struct cmsghdr *cmsg;
-	size_t bytes;
+	bool fit = true;
+	int fd;
 
 	for (cmsg = CMSG_FIRSTHDR(hdr); cmsg != NULL; cmsg = CMSG_NXTHDR(hdr, cmsg)) {
 		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
 			continue;
-		bytes = cmsg->cmsg_len - CMSG_LEN(0);
-		memcpy(&in->fd[in->n_fds], CMSG_DATA(cmsg), bytes);
-		in->n_fds += bytes / sizeof(int);
+		for (size_t at = CMSG_LEN(0); at < cmsg->cmsg_len; at += sizeof(fd)) {
+			memcpy(&fd, (const uint8_t *)cmsg + at, sizeof(fd));
+			if (in->n_fds < most) {
+				in->fd[in->n_fds++] = fd;
+				continue;
+			}
+			conn_close_fd(conn, fd);
+			fit = false;
+		}
 	}
+	return fit;
 }
 
-/** Read of the header what is there, with fds. @return bytes, 0 at the end, -errno. */
+/**
+ * Receive what is there of @p len bytes of a message that may have @p most fds.
+ * @return bytes, 0 at the end, -errno; -EMFILE: too many fds, or some were lost.
+ */
 static ssize_t
-conn_read_header(struct dynvhost_conn *conn)
+conn_receive(struct dynvhost_conn *conn, void *bytes, uint32_t len, uint32_t most)
 {
-	struct dynvhost_msg *in = &conn->in;
 	union {
 		struct cmsghdr align;
-		uint8_t space[CMSG_SPACE(VU_MAX_FDS * sizeof(int))];
+		uint8_t space[CMSG_SPACE(DYNVHOST_CONN_FDS_MAX * sizeof(int))];
 	} control;
-	struct iovec iov = {
-		.iov_base = (uint8_t *)&in->header + conn->in_bytes,
-		.iov_len = sizeof(in->header) - conn->in_bytes,
-	};
+	struct iovec iov = {.iov_base = bytes, .iov_len = len};
 	struct msghdr hdr = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = &control,
-		/* CMSG_LEN, as the padding of CMSG_SPACE would let in one fd too many. */
-		.msg_controllen = CMSG_LEN((VU_MAX_FDS - in->n_fds) * sizeof(int)),
+		.msg_controllen = sizeof(control),
 	};
 	ssize_t n = recvmsg(conn->fd, &hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	if (n < 0)
 		return -errno;
-	conn_keep_fds(in, &hdr);
-	/* The kernel has dropped fds: more than fit, or more than our fd table takes. */
+	if (!conn_keep_fds(conn, &hdr, most))
+		return -EMFILE;
+	/* The kernel has dropped fds: our fd table takes no more. */
 	return (hdr.msg_flags & MSG_CTRUNC) != 0 ? -EMFILE : n;
 }
 
-/** Read of the payload what is there; the kernel drops fds. @return bytes, 0 at the end, -errno. */
+static ssize_t
+conn_read_header(struct dynvhost_conn *conn)
+{
+	uint8_t *header = (uint8_t *)&conn->in.header;
+	uint32_t done = conn->in_bytes;
+
+	return conn_receive(conn, header + done, sizeof(conn->in.header) - done, VU_MAX_FDS);
+}
+
+/** No fds belong to the payload. */
 static ssize_t
 conn_read_payload(struct dynvhost_conn *conn)
 {
-	uint32_t done = conn->in_bytes - sizeof(conn->in.header);
 	uint8_t *payload = (uint8_t *)&conn->in.payload;
-	ssize_t n = recv(conn->fd, payload + done, conn->in.header.size - done, MSG_DONTWAIT);
+	uint32_t done = conn->in_bytes - sizeof(conn->in.header);
 
-	return n < 0 ? -errno : n;
+	return conn_receive(
+		conn, payload + done, conn->in.header.size - done, conn->in.n_fds);
 }
 
 /** Read once. @return 1: go on; -EAGAIN: nothing there; else as dynvhost_conn_recv(). */
@@ -256,8 +307,10 @@ conn_read(struct dynvhost_conn *conn, uint64_t now_ms)
 		n = conn_read_payload(conn);
 	if (n < 0)
 		return n;
-	if (n == 0)
+	if (n == 0) {
+		conn->at_end = true;
 		return -ECONNRESET;
+	}
 
 	if (conn->in_bytes == 0)
 		conn->deadline_ms = now_ms + DYNVHOST_CONN_DEADLINE_MS;
@@ -278,7 +331,7 @@ dynvhost_conn_recv(struct dynvhost_conn *conn, uint64_t now_ms, struct dynvhost_
 		if (ret == -EAGAIN)
 			return 0;
 		if (ret < 0) {
-			dynvhost_msg_close_fds(&conn->in);
+			conn_drop_fds(conn);
 			conn_expect_message(conn);
 			return ret;
 		}

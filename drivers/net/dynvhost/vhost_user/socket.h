@@ -22,16 +22,22 @@
 #define DYNVHOST_CONN_DEADLINE_MS 2000
 /** Bytes of replies a peer may leave unread. */
 #define DYNVHOST_CONN_OUT_MAX 4096
+/** fds that one piece of a message can bring along: what the kernel lets a peer send (SCM_MAX_FD). */
+#define DYNVHOST_CONN_FDS_MAX 253
 
 /** One connection: at most one message half read, and a bounded number of reply bytes unsent. */
 struct dynvhost_conn {
 	int fd;                 /**< -1: closed */
 	struct dynvhost_msg in; /**< being received */
 	uint32_t in_bytes;      /**< received of header and payload */
+	bool at_end;            /**< the peer sends no more, and nothing is unread */
 	uint64_t
 		deadline_ms; /**< CLOCK_MONOTONIC ms by which `in` must be whole; UINT64_MAX: none */
 	uint32_t out_bytes;
 	uint8_t out[DYNVHOST_CONN_OUT_MAX];
+	/** Closes fds that may take their time (closer.h); NULL: close(2) will do. */
+	void (*close_fd)(void *opaque, int fd);
+	void *opaque;
 };
 
 /**
@@ -62,12 +68,17 @@ int dynvhost_socket_connect(const char *path);
 /** Take over a connected fd. */
 void dynvhost_conn_init(struct dynvhost_conn *conn, int fd);
 
+/** Have @p close_fd close what the peer has chosen, and the socket if that may hold more of it. */
+void dynvhost_conn_set_close(
+	struct dynvhost_conn *conn, void (*close_fd)(void *opaque, int fd), void *opaque);
+
 /** Close the connection and every fd of a half received message. Repeatable. */
 void dynvhost_conn_close(struct dynvhost_conn *conn);
 
 /**
  * Receive until one message is whole or nothing more is there; further messages stay in the
- * socket. fds count only with the header. After an error only dynvhost_conn_close() makes sense.
+ * socket. fds come with the header: further behind they break the connection. After an error only
+ * dynvhost_conn_close() makes sense.
  *
  * @param now_ms  CLOCK_MONOTONIC in milliseconds; starts the deadline of a half message.
  * @param msg     receives a whole message, zeroes behind its payload; its fds are the caller's.
