@@ -30,6 +30,19 @@
  *	PIN          set beside OPEN|REF for pages that hold rings; never closed as idle
  *	BUSY         one owner is opening or closing the page; everybody else gets -EAGAIN
  *
+ * Opening costs the queue that needs it about a microsecond; it is limited per burst (by the
+ * caller's budget), in rate, and by a cap, and what is refused is -EAGAIN: leave the ring as it is
+ * and come back. Closing interrupts every lcore of the process, and is the control thread's work:
+ * see dynvhost_mem_idle_pass().
+ *
+ * What an address in a window shows is the front-end's file, which it can punch and cut, and memory
+ * that the kernel moves and reclaims. A fault on an open page is therefore part of ordinary life: a
+ * signal handler puts the page back, or if it is gone, anonymous memory in its place, and the burst
+ * goes on (dynvhost_mem_is_lost()). Two things follow for callers. A thread that touches windows
+ * must not block SIGBUS or SIGSEGV. And window addresses are not for system calls, which fail with
+ * EFAULT where a load would have been mended. A fault that the page's state or the window's right
+ * does not allow is a bug of the process: it is reported on standard error, and ends it.
+ *
  * The set of regions is a *view*: immutable once built. Changing memory means building a new view
  * beside the old one, publishing it to the queues while they are outside their bursts, and
  * releasing the old one. Regions that both views name are shared, with their open pages.
@@ -164,10 +177,11 @@ struct dynvhost_mem_stats {
 	uint64_t pinned_bytes; /**< part of loadable_bytes that holds rings */
 	uint64_t opens;        /**< pages opened */
 	uint64_t closes;       /**< pages closed */
-	uint64_t repairs; /**< open pages that the kernel had taken away and that were put back */
-	uint64_t denials; /**< opens refused: budget, rate, cap, or the kernel */
-	uint64_t allocations;  /**< holes of the file that had to be filled */
-	uint64_t lost;         /**< pages whose memory is gone for good */
+	uint64_t repairs;     /**< open pages that the kernel had taken away and that were put back;
+				*   with mappings it does so itself, and nobody counts */
+	uint64_t denials;     /**< opens refused: budget, rate, cap, or the kernel */
+	uint64_t allocations; /**< holes of the file that had to be filled */
+	uint64_t lost;        /**< pages whose memory is gone for good */
 	uint64_t last_open_ns; /**< CLOCK_MONOTONIC of the last open, 0: none yet */
 };
 
@@ -297,10 +311,10 @@ bool dynvhost_mem_idle_pending(const struct dynvhost_mem *mem);
 bool dynvhost_mem_wants_room(const struct dynvhost_mem *mem);
 
 /**
- * The most bytes of the cap that @p len bytes of guest memory in @p pieces pieces can take, wherever
- * they lie: what they touch is open in whole pages, and a page of the front-end's largest kind is
- * assumed. For judging whether a cap is enough for rings (one piece each) and a descriptor chain (a
- * piece for each descriptor). Control call.
+ * The most bytes of the cap that @p len bytes of guest memory in @p pieces pieces can take,
+ * wherever they lie: what they touch is open in whole pages, and a page of the front-end's largest
+ * kind is assumed. For judging whether a cap is enough for rings (one piece each) and a descriptor
+ * chain (a piece for each descriptor). Control call.
  */
 uint64_t dynvhost_mem_need(const struct dynvhost_mem_view *view, uint64_t len, uint32_t pieces);
 
@@ -317,9 +331,10 @@ bool dynvhost_mem_is_lost(const struct dynvhost_mem *mem);
  * faults outside of all windows go on to whoever was there before.
  *
  * Done by each dynvhost_mem_create(). To be called again when somebody else may have put a handler
- * in front of ours since, for instance as guests connect; does nothing if ours is there. No handler may be there that is not meant to stay: an application on DPDK calls this
- * under rte_mcfg_mem_read_lock(), because EAL catches SIGBUS for itself while it allocates memory.
- * Not in a signal handler, otherwise any thread.
+ * in front of ours since, for instance as guests connect; does nothing if ours is there. No handler
+ * may be there that is not meant to stay: an application on DPDK calls this under
+ * rte_mcfg_mem_read_lock(), because EAL catches SIGBUS for itself while it allocates memory. Not in
+ * a signal handler, otherwise any thread.
  *
  * A handler that was there and runs on an alternate stack (SA_ONSTACK) runs on the stack of the
  * thread from now on.

@@ -24,7 +24,7 @@
 
 /** What a port's userfaultfd windows share. */
 struct mem_fence {
-	int fd;           /**< the userfaultfd; good while `windows` is not 0 */
+	_Atomic int fd;   /**< the userfaultfd while `windows` is not 0; -1: it was lost */
 	uint32_t windows; /**< how many it keeps closed */
 };
 

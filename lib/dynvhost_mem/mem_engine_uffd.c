@@ -35,8 +35,10 @@
 #include "mem_reserve.h"
 #include "mem_trial.h"
 
-/** Without them pages of memfds cannot be kept closed; huge pages need the second set as well. */
-#define UFFD_NEEDED      (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM)
+/** Without these, pages of memfds cannot be kept closed. */
+#define UFFD_NEEDED (UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM)
+
+/** The same for huge pages. */
 #define UFFD_NEEDED_HUGE (UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_MINOR_HUGETLBFS)
 
 /** Looks at an answer that says "again" without having done anything. */
@@ -82,7 +84,7 @@ uffd_join_fence(struct mem_engine_window *window)
 
 		if (fd < 0)
 			return fd;
-		fence->fd = fd;
+		atomic_store(&fence->fd, fd);
 	}
 	fence->windows++;
 	window->fenced = true;
@@ -98,7 +100,7 @@ uffd_release(struct mem_engine_window *window)
 	if (!mem_reserve_release(window) || !window->fenced)
 		return;
 	window->fenced = false;
-	if (--fence->windows == 0)
+	if (--fence->windows == 0 && fence->fd >= 0)
 		dynvhost_mem_sys->close(fence->fd);
 }
 
@@ -173,6 +175,8 @@ static int
 uffd_lose_hold(struct mem_engine_window *window)
 {
 	mem_reserve_cover(window, 0, window->length);
+	/* The number may be somebody else's by now. */
+	atomic_store(&window->fence->fd, -1);
 	return -EOWNERDEAD;
 }
 
@@ -196,7 +200,7 @@ uffd_judge(struct mem_engine_window *window, int error)
 	}
 }
 
-/** Put page-table entries in. @return 0 or -errno; @p done receives how many bytes have got theirs. */
+/** Put page-table entries in, for @p done bytes as it turns out. 0 or -errno. */
 static int
 uffd_continue(struct mem_engine_window *window, uint64_t offset, uint64_t length, uint64_t *done)
 {

@@ -34,6 +34,7 @@ struct mem_group {
 	uint64_t first;      /* page number of flags[0] */
 	uint64_t want_first; /* pages [want_first, want_last] must open */
 	uint64_t want_last;
+	uint64_t now_ns;
 	uint32_t n;
 	uint8_t flags[MEM_GROUP_PAGES];
 };
@@ -267,7 +268,7 @@ group_open_run(struct mem_group *group, uint32_t i, uint32_t end, uint8_t bits)
 {
 	uint64_t opened;
 	int rc = mem_window_open_run(
-		group->region, group->right, group->first + i, end - i, &opened);
+		group->region, group->right, group->first + i, end - i, group->now_ns, &opened);
 
 	group_settle(group, i, i + (uint32_t)opened, 0, bits);
 	if (rc != -ENODATA)
@@ -316,7 +317,7 @@ group_open_present(struct mem_group *group, uint8_t bits)
 	return result;
 }
 
-/** A page that cannot be opened because it is a hole: give memory to it, and to what is wanted next. */
+/** Give memory to a wanted page that turned out to be a hole, and to what is wanted next. */
 static int
 group_mend_hole(struct mem_group *group, uint32_t hole)
 {
@@ -364,29 +365,31 @@ group_open_finding(struct mem_group *group, uint8_t bits)
 	return result;
 }
 
-/** Whether the port may open something at all just now. Rings are few, and control asks for them. */
+/** Whether the port may open something just now. Rings are few, and control asks for them. */
 static bool
-group_is_allowed(const struct dynvhost_mem *mem, const struct mem_ask *ask)
+group_is_allowed(const struct dynvhost_mem *mem, const struct mem_ask *ask, uint64_t now_ns)
 {
 	if (dynvhost_mem_is_lost(mem))
 		return false;
-	return ask->budget == NULL ||
-	       mem_rate_allows(&mem->opens, dynvhost_mem_sys->now_ns(), MEM_OPEN_MOST_NS);
+	return ask->budget == NULL || mem_rate_allows(&mem->opens, now_ns, MEM_OPEN_MOST_NS);
 }
 
 int
 mem_group_open(struct mem_region *region, enum dynvhost_mem_right right, uint64_t page,
 	uint64_t last, const struct mem_ask *ask)
 {
-	struct mem_group group = {.region = region, .right = right};
+	struct mem_group group;
 	uint32_t max_granules = MEM_GROUP_PAGES / region->granule_pages;
 	uint32_t n_granules;
 	int rc;
 
 	if (ask->budget != NULL && *ask->budget < max_granules)
 		max_granules = *ask->budget;
-	if (max_granules == 0 || !group_is_allowed(region->pub.mem, ask))
+	group.now_ns = dynvhost_mem_sys->now_ns();
+	if (max_granules == 0 || !group_is_allowed(region->pub.mem, ask, group.now_ns))
 		return -EAGAIN;
+	group.region = region;
+	group.right = right;
 	n_granules = group_choose(&group, page, last, max_granules);
 	if (!group_claim_page(&group, (uint32_t)(page - group.first)))
 		return 0;

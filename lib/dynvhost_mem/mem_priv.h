@@ -334,7 +334,7 @@ int mem_window_open(struct mem_region *region, enum dynvhost_mem_right right, ui
  * @return as `open` of struct mem_engine, or -EAGAIN (cap, or too many mappings).
  */
 int mem_window_open_run(struct mem_region *region, enum dynvhost_mem_right right, uint64_t first,
-	uint64_t n, uint64_t *opened);
+	uint64_t n, uint64_t now_ns, uint64_t *opened);
 
 /**
  * Open closed page @p page, and as many of the pages up to @p last as one step takes. Any thread.

@@ -56,6 +56,8 @@ window_uncharge(
 	atomic_fetch_sub_explicit(&counters->loadable_bytes, bytes, memory_order_relaxed);
 	if (right == DYNVHOST_MEM_WRITE)
 		atomic_fetch_sub_explicit(&counters->storable_bytes, bytes, memory_order_relaxed);
+	if (mappings == 0)
+		return;
 	atomic_fetch_sub_explicit(&mem->mappings, mappings, memory_order_relaxed);
 	atomic_fetch_sub_explicit(&window_mappings, mappings, memory_order_relaxed);
 }
@@ -67,10 +69,13 @@ window_uncharge(
 static bool
 window_charge_mappings(struct dynvhost_mem *mem, int64_t n)
 {
-	int64_t all = atomic_fetch_add_explicit(&window_mappings, n, memory_order_relaxed) + n;
-	int64_t own = atomic_fetch_add_explicit(&mem->mappings, n, memory_order_relaxed) + n;
+	int64_t all, own;
 
-	return n == 0 || own <= mem->max_mappings - all;
+	if (n == 0)
+		return true;
+	all = atomic_fetch_add_explicit(&window_mappings, n, memory_order_relaxed) + n;
+	own = atomic_fetch_add_explicit(&mem->mappings, n, memory_order_relaxed) + n;
+	return own <= mem->max_mappings - all;
 }
 
 /** Charge for bytes of the cap. */
@@ -114,11 +119,10 @@ window_raise_peaks(struct mem_counters *counters)
 
 /** Note that @p n pages are open now. */
 static void
-window_opened(struct mem_region *region, uint64_t n)
+window_opened(struct mem_region *region, uint64_t n, uint64_t now_ns)
 {
 	struct dynvhost_mem *mem = region->pub.mem;
 	const struct mem_engine *engine = region->engine;
-	uint64_t now_ns = dynvhost_mem_sys->now_ns();
 
 	mem_rate_charge(&mem->opens, now_ns,
 		(engine->open_call_ns + n * engine->open_page_ns) * MEM_OPEN_PAYBACK);
@@ -129,7 +133,7 @@ window_opened(struct mem_region *region, uint64_t n)
 
 int
 mem_window_open_run(struct mem_region *region, enum dynvhost_mem_right right, uint64_t first,
-	uint64_t n, uint64_t *opened)
+	uint64_t n, uint64_t now_ns, uint64_t *opened)
 {
 	struct mem_window *window = &region->window[right];
 	const struct mem_engine *engine = region->engine;
@@ -148,7 +152,7 @@ mem_window_open_run(struct mem_region *region, enum dynvhost_mem_right right, ui
 	rc = engine->open(&window->engine, first << shift, n << shift, &bytes);
 	*opened = bytes >> shift;
 	if (*opened != 0)
-		window_opened(region, *opened);
+		window_opened(region, *opened, now_ns);
 	if (rc == -EOWNERDEAD)
 		mem_region_lose(region);
 	if (rc != 0 && rc != -EBUSY && !engine->whole)
@@ -337,25 +341,35 @@ window_drain(struct mem_region *region, enum dynvhost_mem_right right)
 		window_uncharge(region, right, open << shift, heads);
 }
 
+/**
+ * Map the file's range without any right, for mincore(). The kernel would dump what it holds all
+ * the same, and a child has no business with it. 0 or -errno.
+ */
+static int
+window_map_probe(struct mem_region *region)
+{
+	const struct mem_engine_window *window = &region->window[DYNVHOST_MEM_READ].engine;
+	void *probe = dynvhost_mem_sys->mmap(NULL, window->length, PROT_NONE,
+		MAP_SHARED | MAP_NORESERVE, window->fd, (off_t)window->file_offset);
+
+	if (probe == MAP_FAILED)
+		return -errno;
+	region->probe = probe;
+	if (dynvhost_mem_sys->madvise(probe, window->length, MADV_DONTDUMP) != 0 ||
+		dynvhost_mem_sys->madvise(probe, window->length, MADV_DONTFORK) != 0)
+		return -errno;
+	return 0;
+}
+
 int
 mem_windows_init(struct mem_region *region)
 {
-	const struct mem_file *file = region->file;
-	int rc;
+	int rc = window_init(region, DYNVHOST_MEM_READ);
 
-	rc = window_init(region, DYNVHOST_MEM_READ);
 	if (rc == 0)
 		rc = window_init(region, DYNVHOST_MEM_WRITE);
-	if (rc == 0 && file->countable) {
-		void *probe = dynvhost_mem_sys->mmap(NULL, region->window[0].engine.length,
-			PROT_NONE, MAP_SHARED | MAP_NORESERVE, file->fd,
-			(off_t)region->window[0].engine.file_offset);
-
-		if (probe == MAP_FAILED)
-			rc = -errno;
-		else
-			region->probe = probe;
-	}
+	if (rc == 0 && region->file->countable)
+		rc = window_map_probe(region);
 	if (rc == 0)
 		rc = mem_fault_watch(region, DYNVHOST_MEM_READ);
 	if (rc == 0)

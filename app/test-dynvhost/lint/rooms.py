@@ -35,8 +35,9 @@ ROOMS = [
      ['lib/dynvhost_mem/*.[ch]'],
      LIBC + UAPI + MEM + [r'numa\.h', r'numaif\.h', r'mem_[a-z_]+\.h']),
     ('wire, messages and sockets know libc and the kernel',
-     [f'{DRIVER}/vhost_user/{name}.[ch]' for name in ('wire', 'message', 'socket', 'notify')],
-     LIBC + UAPI + WIRE + [r'notify\.h']),
+     [f'{DRIVER}/vhost_user/{name}.[ch]'
+      for name in ('wire', 'message', 'socket', 'notify', 'closer')],
+     LIBC + UAPI + WIRE + [r'(notify|closer)\.h']),
     ('virtqueues know mbufs, EAL and guest memory',
      [f'{DRIVER}/virtqueue/*.[ch]'],
      LIBC + UAPI + EAL + MBUF + MEM + VIRTQUEUE + [r'(chain|copy|format|net_hdr)\.h']),
@@ -44,7 +45,7 @@ ROOMS = [
      [f'{DRIVER}/vhost_user/session*.[ch]', f'{DRIVER}/vhost_user/control.[ch]',
       f'{DRIVER}/vhost_user/backend.[ch]'],
      LIBC + UAPI + EAL + MEM + VIRTQUEUE + WIRE + LOG_AND_COMPAT +
-     [r'(notify|session|session_priv|backend|control)\.h']),
+     [r'(notify|closer|session|session_priv|backend|control)\.h']),
 ]
 # Files of these folders that belong to no room would escape the check.
 COVERED = ['lib/dynvhost_mem/*.[ch]', f'{DRIVER}/vhost_user/*.[ch]', f'{DRIVER}/virtqueue/*.[ch]']

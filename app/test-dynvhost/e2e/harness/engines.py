@@ -16,9 +16,11 @@ BACKINGS = {'4 KiB pages': False, '2 MiB pages': True}
 REFUSAL = 'does not work here'
 
 
-def start_switch(lab: Lab, engine: str, options: Sequence[str] = ('', '')) -> Testpmd:
+def start_switch(lab: Lab, engine: str, options: Sequence[str] = ('', ''), *,
+                 patient: bool = False) -> Testpmd:
     """A forwarding testpmd whose ports use this engine, one for each of `options` (which start with
-    a comma); Skip where the driver finds that the machine cannot do it."""
+    a comma); Skip where the driver finds that the machine cannot do it. A patient one waits for a
+    guest that is short of buffers instead of dropping what it has for it."""
     vdevs = [vdev(lab.settings, port, socket_of(lab, port), f',map-mode={engine}{more}')
              for port, more in enumerate(options)]
     try:
@@ -30,6 +32,9 @@ def start_switch(lab: Lab, engine: str, options: Sequence[str] = ('', '')) -> Te
     for port in range(len(vdevs)):
         used = memory_of(switch, port)['engine']
         check(used == engine, f'port {port} uses engine {used}, not {engine}')
+    if patient:
+        switch.command('set fwd io retry')
+        switch.command('set burst tx delay 20 retry 50000')
     switch.start()
     return switch
 

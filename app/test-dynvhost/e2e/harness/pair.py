@@ -4,7 +4,6 @@
 """Two guests on two ports of one switch, and what they can do to each other."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from .wait import until
 
 IPERF_PORT = 5201
 WEB_PORT = 8000
-CHATTER_LOG = '/tmp/chatter'
 PATIENCE_SECONDS = 5.0
 # The slowest rate at which emulated guests on a busy machine still count as alive.
 SLOWEST_MB_PER_SECOND = 2
@@ -49,19 +47,19 @@ class Pair:
         fetch(self.b, self.a, megabytes)
 
 
-def _echo_replies(guest: Guest) -> int:
-    """Echo replies the guest's kernel has taken in since it booted."""
+def _icmp(guest: Guest) -> dict[str, int]:
+    """ICMP messages that the guest's kernel has counted since it booted."""
     names, values = guest.ok("grep '^Icmp:' /proc/net/snmp").split('\n')[:2]
-    return int(values.split()[names.split().index('InEchoReps')])
+    return dict(zip(names.split()[1:], map(int, values.split()[1:])))
 
 
 def ping(guest: Guest, address: str, count: int, size: int, seconds: float) -> None:
     """Every echo must come back. The kernel counts, as ping gives up after two round trips of the
     pace so far, and one stall of a busy machine is longer."""
-    before = _echo_replies(guest)
+    before = _icmp(guest)['InEchoReps']
     _, output = guest.run(f'ping -q -c {count} -i 0.02 -s {size} {address}', seconds)
     check(f'{count} packets transmitted' in output, f'{guest.name} could not ping: {output}')
-    until(lambda: _echo_replies(guest) - before >= count, PATIENCE_SECONDS,
+    until(lambda: _icmp(guest)['InEchoReps'] - before >= count, PATIENCE_SECONDS,
           f'{count} echoes of {address} at {guest.name}: {output.strip()}', every=0.1)
 
 
@@ -70,32 +68,34 @@ class Chatter:
 
     def __init__(self, guest: Guest, address: str) -> None:
         self._guest = guest
-        self._before = _echo_replies(guest)
-        guest.ok(f'ping -i 0.02 {address} >{CHATTER_LOG} 2>&1 &')
+        self._before = _icmp(guest)
+        guest.ok(f'ping -i 0.02 {address} >/dev/null 2>&1 &')
+
+    def _counted(self, name: str) -> int:
+        return _icmp(self._guest)[name] - self._before[name]
 
     def stop(self) -> tuple[int, int]:
         """Returns how many requests were sent, and how many of them were never answered."""
-        self._guest.ok('killall -INT ping')
-        said = until(lambda: re.search(r'(\d+) packets transmitted',
-                                       self._guest.ok(f'cat {CHATTER_LOG}')),
-                     PATIENCE_SECONDS, f'the summary of {CHATTER_LOG}', every=0.1)
-        sent = int(said[1])
+        self._guest.ok('killall ping; while pidof ping >/dev/null; do sleep 0.1; done')
+        sent = self._counted('OutEchos')
         try:
-            until(lambda: self._answered() >= sent, PATIENCE_SECONDS, 'the last echoes', every=0.1)
+            until(lambda: self._counted('InEchoReps') >= sent, PATIENCE_SECONDS, 'the last echoes',
+                  every=0.1)
         except Timeout:
             pass
-        return sent, sent - self._answered()
+        return sent, sent - self._counted('InEchoReps')
 
-    def _answered(self) -> int:
-        return _echo_replies(self._guest) - self._before
+
+def wait_listening(guest: Guest, port: int) -> None:
+    until(lambda: guest.run(f'netstat -ltn | grep -q ":{port} "')[0] == 0, 10.0,
+          f'a listener at port {port} of {guest.name}', every=0.1)
 
 
 def iperf(source: Guest, target: Guest, megabytes: int,
           look: Callable[[], object] = lambda: None) -> float:
     """Send so much over TCP, and `look` again and again meanwhile; returns Mbit/s."""
     target.ok('pidof iperf3 >/dev/null || iperf3 -s -D')
-    listening = f'netstat -ltn | grep -q ":{IPERF_PORT} "'
-    until(lambda: target.run(listening)[0] == 0, 10.0, f'iperf3 on {target.name}', every=0.1)
+    wait_listening(target, IPERF_PORT)
     limit = 10 + megabytes / SLOWEST_MB_PER_SECOND
     command = f'iperf3 -J -c {target.address} -n {megabytes}M'
     report = json.loads(source.watch(command, look, limit))['end']

@@ -458,6 +458,25 @@ test_connections_without_end_do_not_flood_the_log(void **state)
 	fe_barrier(&rig->fe);
 }
 
+/** Most requests interrupt every lcore of the process: nobody may have that done all the time. */
+static void
+test_requests_without_end_are_slowed_down(void **state)
+{
+	const unsigned int n = 10000, at_once = 4096, per_second = 20000;
+	struct rig *rig = rig_main();
+	uint64_t begin;
+	unsigned int i;
+
+	rig_open(rig, NULL);
+	begin = mock_now_ms();
+	for (i = 0; i < n; i++)
+		fe_set_vring_enable(&rig->fe, 1, 1, FE_SEND);
+	fe_barrier(&rig->fe);
+	assert_in_range(
+		mock_now_ms() - begin, (n - at_once) * 1000 / per_second - 50, MOCK_DEADLINE_MS);
+	rig_exchange(rig, 0, 8);
+}
+
 /** From now on no fd can be opened. */
 static struct rlimit
 use_up_fds(void)
@@ -577,6 +596,7 @@ main(void)
 		RIG_TEST(test_port_is_closed_while_the_end_of_a_connection_waits),
 		RIG_TEST(test_second_front_end_is_turned_away_and_the_first_stays),
 		RIG_TEST(test_connections_without_end_do_not_flood_the_log),
+		RIG_TEST(test_requests_without_end_are_slowed_down),
 		RIG_TEST(test_front_end_waits_while_no_fd_is_free),
 		RIG_TEST(test_connection_that_loses_fds_is_closed_and_says_why),
 		RIG_TEST(test_connection_ends_though_a_child_process_holds_it),

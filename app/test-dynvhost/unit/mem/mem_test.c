@@ -55,8 +55,8 @@ mt_no_huge_pages(void **state)
 	mt_skip("fewer than %d huge pages of 2 MiB are free (vm.nr_hugepages)", MT_HUGE_NEEDED);
 }
 
-/** The name of a test on a kind; never freed. */
-static const char *
+/** The name of a test on a kind, to be freed. */
+static char *
 mt_name(const struct mt_kind *kind, const char *test)
 {
 	char *name = NULL;
@@ -71,16 +71,19 @@ mt_run(const struct CMUnitTest *tests, size_t n_tests, const struct mt_kind *con
 	size_t n_kinds)
 {
 	struct CMUnitTest *all = calloc(n_tests * n_kinds, sizeof(*all));
+	char **names = calloc(n_tests * n_kinds, sizeof(*names));
 	size_t n = 0, i, k;
+	int failures;
 
-	if (all == NULL)
+	if (all == NULL || names == NULL)
 		abort();
 	for (k = 0; k < n_kinds; k++) {
 		bool lacks = kinds[k]->page != MT_4K && mt_free_huge_pages() < MT_HUGE_NEEDED;
 
 		for (i = 0; i < (lacks ? 1 : n_tests); i++) {
 			all[n] = tests[i];
-			all[n].name = mt_name(kinds[k], lacks ? "all" : tests[i].name);
+			names[n] = mt_name(kinds[k], lacks ? "all" : tests[i].name);
+			all[n].name = names[n];
 			all[n].setup_func = mt_begin;
 			all[n].initial_state = (void *)(uintptr_t)kinds[k];
 			if (lacks)
@@ -88,7 +91,12 @@ mt_run(const struct CMUnitTest *tests, size_t n_tests, const struct mt_kind *con
 			n++;
 		}
 	}
-	return _cmocka_run_group_tests("mem", all, n, NULL, NULL);
+	failures = _cmocka_run_group_tests("mem", all, n, NULL, NULL);
+	while (n > 0)
+		free(names[--n]);
+	free(names);
+	free(all);
+	return failures;
 }
 
 bool
@@ -479,9 +487,11 @@ mt_child(void (*body)(void *arg), void *arg)
 	child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
-		const struct rlimit no_core = {0, 0};
+		struct rlimit core;
 
-		setrlimit(RLIMIT_CORE, &no_core);
+		getrlimit(RLIMIT_CORE, &core);
+		core.rlim_cur = 0;
+		setrlimit(RLIMIT_CORE, &core);
 		dup2(pipe_fd[1], STDERR_FILENO);
 		dup2(pipe_fd[1], STDOUT_FILENO);
 		close(pipe_fd[1]);

@@ -28,12 +28,15 @@ extern const struct mt_kind mt_uffd, mt_uffd_huge, mt_mmap, mt_mmap_huge;
 /** The kind of the running test; mt_uffd where a suite does not say. */
 extern const struct mt_kind *mt_kind;
 
-/** Kinds to run a suite on: all, and those of small pages. */
-#define MT_ALL   (const struct mt_kind *const[]){&mt_uffd, &mt_mmap, &mt_uffd_huge, &mt_mmap_huge}, 4
-#define MT_SMALL (const struct mt_kind *const[]){&mt_uffd, &mt_mmap}, 2
-#define MT_HUGE  (const struct mt_kind *const[]){&mt_uffd_huge, &mt_mmap_huge}, 2
-#define MT_UFFD  (const struct mt_kind *const[]){&mt_uffd, &mt_uffd_huge}, 2
-#define MT_MMAP  (const struct mt_kind *const[]){&mt_mmap, &mt_mmap_huge}, 2
+/** Lists of kinds to run a suite on, each with its length. */
+#define MT_LIST(...)                                    \
+	((const struct mt_kind *const[]){__VA_ARGS__}), \
+		sizeof((const struct mt_kind *const[]){__VA_ARGS__}) / sizeof(void *)
+#define MT_ALL   MT_LIST(&mt_uffd, &mt_mmap, &mt_uffd_huge, &mt_mmap_huge)
+#define MT_SMALL MT_LIST(&mt_uffd, &mt_mmap)
+#define MT_HUGE  MT_LIST(&mt_uffd_huge, &mt_mmap_huge)
+#define MT_UFFD  MT_LIST(&mt_uffd, &mt_uffd_huge)
+#define MT_MMAP  MT_LIST(&mt_mmap, &mt_mmap_huge)
 
 /** Free huge pages that a test may need; where there are fewer, those kinds are skipped. */
 #define MT_HUGE_NEEDED 80

@@ -176,6 +176,7 @@ fault_expect_lost(struct fault_setup *s, uint64_t pages)
 	assert_int_equal(mt_translate(s->view, MT_GPA + 4 * MT_PAGE, 1, READ, &span), -EAGAIN);
 	assert_int_equal(dynvhost_mem_pin(s->view, MT_GPA + 4 * MT_PAGE, 1, READ, &pin), -EAGAIN);
 	assert_int_equal(dynvhost_mem_idle_pass(s->mem), 0);
+	assert_int_equal(dynvhost_mem_idle_pass(s->mem), 0);
 
 	/* The same table again: its regions are made anew. */
 	assert_int_equal(ftruncate(s->fd, (off_t)SIZE), 0);
@@ -292,6 +293,45 @@ a_loss_with_no_room_for_a_mapping_takes_the_window(void **state)
 	assert_int_equal(loads[0], 0);
 	fault_expect_lost(&s, 1);
 	fault_teardown(&s);
+}
+
+/** Punch (or cut) an open page and touch it while call @p at fails. @return whether it was made. */
+static bool
+fault_fail_at(unsigned int at, bool cut, bool *lost)
+{
+	struct fault_setup s = fault_setup();
+	volatile uint8_t *stores = mt_hva(s.view, MT_GPA + MT_PAGE, 1, WRITE);
+	unsigned int calls;
+
+	if (cut)
+		fault_cut(&s, 1);
+	else
+		fault_punch(&s, 1, 1);
+	mt_fail_start(MT_FAIL_ONE, at);
+	stores[0] = 'f';
+	calls = mt_fail_stop();
+	assert_int_equal(stores[0], 'f');
+	*lost = dynvhost_mem_is_lost(s.mem);
+	assert_int_equal(mt_stats(s.mem).lost, *lost ? 1 : 0);
+	assert_int_equal(mt_stats(s.mem).repairs, *lost ? 0 : 1);
+	fault_teardown(&s);
+	return at <= calls;
+}
+
+static void
+a_call_that_fails_in_a_repair_is_survived(void **state)
+{
+	unsigned int at = 0, losses = 0;
+	bool lost;
+
+	while (fault_fail_at(++at, false, &lost))
+		losses += lost;
+	assert_false(lost);
+	print_message("punched: %u calls, %u matter\n", at - 1, losses);
+	assert_in_range(at - 1, 4, 10);
+	for (at = 1; fault_fail_at(at, true, &lost); at++)
+		assert_true(lost);
+	assert_in_range(at - 1, 3, 10);
 }
 
 /** Take all huge pages that are free. @return a file that holds them. */
@@ -702,18 +742,56 @@ a_window_without_guard_is_emptied(void **state)
 static void
 an_open_finds_that_the_guard_is_gone(void **state)
 {
-	struct fault_setup s = fault_setup();
-	struct dynvhost_mem_span span;
+	int way, number;
 
-	mt_fill(s.fd, 0, SIZE);
-	mt_hva(s.view, MT_GPA, 2, READ);
-	close(s.mem->fence.fd);
-	assert_int_equal(mt_translate(s.view, MT_GPA + MT_PAGE, 1, READ, &span), -EAGAIN);
-	assert_int_equal(mt_load(s.view->region[0]->window[READ].base + MT_PAGE), -1);
-	assert_true(dynvhost_mem_is_lost(s.mem));
-	dynvhost_mem_view_release(s.view);
-	dynvhost_mem_destroy(s.mem);
-	close(s.fd);
+	for (way = 0; way < 3; way++) {
+		struct fault_setup s = fault_setup(), other = fault_setup();
+		struct dynvhost_mem_span span;
+
+		mt_fill(s.fd, 0, SIZE);
+		mt_hva(s.view, MT_GPA, 2, READ);
+		/* Its number belongs to nobody, to a file, or to another userfaultfd. */
+		number = s.mem->fence.fd;
+		close(number);
+		if (way == 1)
+			assert_int_equal(dup2(s.fd, number), number);
+		else if (way == 2)
+			assert_int_equal(dup2(other.mem->fence.fd, number), number);
+		assert_int_equal(mt_translate(s.view, MT_GPA + MT_PAGE, 1, READ, &span), -EAGAIN);
+		assert_int_equal(mt_load(s.view->region[0]->window[READ].base + MT_PAGE), -1);
+		assert_true(dynvhost_mem_is_lost(s.mem));
+		dynvhost_mem_view_release(s.view);
+		dynvhost_mem_destroy(s.mem);
+		/* Whoever has the number now keeps it. */
+		assert_int_equal(close(number), way == 0 ? -1 : 0);
+		close(s.fd);
+		fault_teardown(&other);
+	}
+}
+
+/** The kernel says that the page is there, though it is not. */
+static int
+fault_lying_ioctl(int fd, unsigned long request, void *arg)
+{
+	errno = EEXIST;
+	return -1;
+}
+
+static void
+a_page_that_faults_for_ever_is_lost(void **state)
+{
+	struct fault_setup s = fault_setup();
+	struct mem_sys_ops lying = dynvhost_mem_sys_real;
+	volatile uint8_t *loads = mt_hva(s.view, MT_GPA, 1, READ);
+
+	fault_punch(&s, 0, 1);
+	lying.ioctl = fault_lying_ioctl;
+	dynvhost_mem_sys = &lying;
+	assert_int_equal(loads[0], 0);
+	dynvhost_mem_sys = &dynvhost_mem_sys_real;
+	assert_int_equal(mt_stats(s.mem).repairs, 0);
+	fault_expect_lost(&s, 1);
+	fault_teardown(&s);
 }
 
 int
@@ -744,6 +822,8 @@ main(void)
 		cmocka_unit_test(a_page_for_which_there_is_no_memory_is_lost),
 	};
 	const struct CMUnitTest of_userfaultfd[] = {
+		cmocka_unit_test(a_call_that_fails_in_a_repair_is_survived),
+		cmocka_unit_test(a_page_that_faults_for_ever_is_lost),
 		cmocka_unit_test(a_window_without_guard_is_emptied),
 		cmocka_unit_test(an_open_finds_that_the_guard_is_gone),
 	};

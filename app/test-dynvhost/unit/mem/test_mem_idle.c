@@ -199,7 +199,7 @@ a_granule_closes_when_none_of_its_pages_is_used(void **state)
 {
 	struct dynvhost_mem_config config = {.granule = 8 * MT_PAGE};
 	struct idle_setup s = idle_setup(&config);
-	struct dynvhost_mem_pin pin;
+	struct dynvhost_mem_pin pin, used;
 	int i;
 
 	mt_fill(s.fd, 0, 32 * MT_PAGE);
@@ -208,13 +208,17 @@ a_granule_closes_when_none_of_its_pages_is_used(void **state)
 	idle_use(&s, 2, 1, READ);
 	idle_use(&s, 12, 1, READ);
 	assert_int_equal(dynvhost_mem_pin(s.view, MT_GPA + 18 * MT_PAGE, 1, READ, &pin), 0);
+	assert_int_equal(dynvhost_mem_pin(s.view, MT_GPA + 3 * MT_PAGE, 1, READ, &used), 0);
 	idle_expect(&s, 24, 0);
 	for (i = 0; i < 4; i++) {
 		/* A ring in it does not keep a granule open. */
 		assert_int_equal(idle_pass(&s), i == 1 ? 8 + 7 : 0);
+		/* Nor is it ever aged itself. */
+		assert_true(dynvhost_mem_is_hit(s.view->region[0], 3 * MT_PAGE, MT_PAGE, READ));
 		idle_use(&s, 2, 1, READ);
 	}
 	idle_expect(&s, 8 + 1, 0);
+	dynvhost_mem_unpin(&used);
 	dynvhost_mem_unpin(&pin);
 	idle_teardown(&s);
 }
@@ -485,10 +489,9 @@ main(void)
 	const struct CMUnitTest of_eager[] = {
 		cmocka_unit_test(the_eager_engine_never_closes),
 	};
-	const struct mt_kind *const eager[] = {&mt_mmap};
 
 	return mt_run(tests, sizeof(tests) / sizeof(tests[0]), MT_ALL) +
 	       mt_run(of_small_pages, sizeof(of_small_pages) / sizeof(of_small_pages[0]),
 		       MT_SMALL) +
-	       mt_run(of_eager, 1, eager, 1);
+	       mt_run(of_eager, 1, MT_LIST(&mt_mmap));
 }

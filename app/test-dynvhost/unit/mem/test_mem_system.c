@@ -7,9 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/memfd.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,6 +94,159 @@ open_pages_stay_out_of_core_dumps(void **state)
 		dynvhost_mem_destroy(mem);
 		close(fd);
 	}
+}
+
+static const char system_secret[] = "what the guest alone may know";
+
+/** Have some guest memory open, and die. */
+static void
+system_dump_core(void *arg)
+{
+	struct rlimit core;
+	const bool *dump = arg;
+	struct dynvhost_mem_config config = {.dump = *dump};
+	int fd = mt_memfd(SIZE);
+	struct dynvhost_mem_view *view = mt_view(mt_create(&config), fd, SIZE);
+	uint64_t i;
+
+	for (i = 0; i < sizeof(system_secret); i++)
+		mt_put(fd, MT_PAGE + i, &(char){(char)(system_secret[i] ^ 0x55)}, 1);
+	/* So that the words are found in guest memory alone. */
+	for (i = 0; i < sizeof(system_secret); i++)
+		mt_hva(view, MT_GPA + MT_PAGE, 100, WRITE)[i] ^= 0x11;
+	mt_hva(view, MT_GPA + MT_PAGE, 100, READ);
+	getrlimit(RLIMIT_CORE, &core);
+	core.rlim_cur = core.rlim_max;
+	setrlimit(RLIMIT_CORE, &core);
+	abort();
+}
+
+/** Whether a file contains the secret as it is in guest memory. */
+static bool
+system_file_tells(const char *path)
+{
+	uint8_t needle[sizeof(system_secret)];
+	bool found = false;
+	uint8_t *map;
+	struct stat st;
+	size_t i;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	for (i = 0; i < sizeof(needle); i++)
+		needle[i] = (uint8_t)(system_secret[i] ^ 0x55 ^ 0x11);
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	found = memmem(map, (size_t)st.st_size, needle, sizeof(needle)) != NULL;
+	/* Children to come must not have it from here. */
+	explicit_bzero(needle, sizeof(needle));
+	munmap(map, (size_t)st.st_size);
+	close(fd);
+	return found;
+}
+
+/** Whether a core dump lands in the working directory, as a file of this name. */
+static bool
+system_core_is_a_file(void)
+{
+	FILE *file = fopen("/proc/sys/kernel/core_pattern", "re");
+	char pattern[128] = "";
+
+	assert_non_null(file);
+	if (fscanf(file, "%127s", pattern) != 1)
+		pattern[0] = '\0';
+	fclose(file);
+	return strcmp(pattern, "core") == 0;
+}
+
+/** Dump core in the working directory. @return 0: no guest memory in it; 1: some; -1: no core. */
+static int
+system_core_tells(bool dump)
+{
+	struct mt_end end = mt_child(system_dump_core, &dump);
+	int tells;
+
+	assert_true(WIFSIGNALED(end.status));
+	assert_int_equal(WTERMSIG(end.status), SIGABRT);
+	if (!WCOREDUMP(end.status) || access("core", R_OK) != 0)
+		return -1;
+	tells = system_file_tells("core");
+	assert_int_equal(unlink("core"), 0);
+	return tells;
+}
+
+static void
+a_core_dump_holds_no_byte_of_the_guest(void **state)
+{
+	char here[PATH_MAX], dir[] = "/tmp/dynvhost-core-XXXXXX";
+	int by_default, if_asked_for;
+
+	if (!system_core_is_a_file())
+		mt_skip("core dumps go elsewhere (kernel.core_pattern)");
+	assert_non_null(getcwd(here, sizeof(here)));
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	by_default = system_core_tells(false);
+	if_asked_for = system_core_tells(true);
+	assert_int_equal(chdir(here), 0);
+	assert_int_equal(rmdir(dir), 0);
+	if (by_default < 0 || if_asked_for < 0)
+		mt_skip("no file \"core\" is dumped here (RLIMIT_CORE)");
+	assert_int_equal(by_default, 0);
+	/* The kernel dumps shared memory, unless it is huge pages. */
+	assert_int_equal(if_asked_for, MT_PAGE == MT_4K);
+}
+
+static void
+system_exec_ls(void *arg)
+{
+	int fd = mt_memfd(SIZE);
+	struct dynvhost_mem_view *view = mt_view(mt_create(NULL), fd, SIZE);
+
+	mt_hva(view, MT_GPA, 1, READ);
+	execl("/bin/sh", "sh", "-c", "ls -l /proc/self/fd >&2", NULL);
+	_exit(1);
+}
+
+static void
+a_program_that_is_executed_holds_no_fd_of_ours(void **state)
+{
+	struct mt_end end = mt_child(system_exec_ls, NULL);
+
+	assert_true(WIFEXITED(end.status));
+	assert_int_equal(WEXITSTATUS(end.status), 0);
+	assert_non_null(strstr(end.said, "pipe:"));
+	if (strstr(end.said, "memfd") != NULL || strstr(end.said, "userfaultfd") != NULL)
+		fail_msg("%s", end.said);
+}
+
+/** With userfaultfd the number of mappings depends on the table alone. */
+static void
+opening_takes_no_mapping(void **state)
+{
+	struct dynvhost_mem *mem = mt_create(NULL);
+	int fd = mt_memfd(SIZE);
+	struct dynvhost_mem_view *view = mt_view(mem, fd, SIZE);
+	unsigned int maps = mt_count_maps();
+	char flags[512];
+	uint64_t page;
+	int right;
+
+	for (right = READ; right <= WRITE; right++) {
+		for (page = 0; page < 16; page += 2)
+			mt_hva(view, MT_GPA + page * MT_PAGE, 1, right);
+		/* Registered for missing and for minor faults. */
+		system_vm_flags(view->region[0]->window[right].base, flags);
+		assert_non_null(strstr(flags, " um "));
+		assert_non_null(strstr(flags, " ui "));
+	}
+	assert_int_equal(mt_count_maps(), maps);
+	assert_true((fcntl(mem->fence.fd, F_GETFD) & FD_CLOEXEC) != 0);
+	dynvhost_mem_view_release(view);
+	assert_int_equal(mem->fence.windows, 0);
+	dynvhost_mem_destroy(mem);
+	close(fd);
 }
 
 /** A number of KiB from /proc/self/status. */
@@ -403,7 +559,12 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_child_has_no_guest_memory),
 		cmocka_unit_test(open_pages_stay_out_of_core_dumps),
+		cmocka_unit_test(a_core_dump_holds_no_byte_of_the_guest),
+		cmocka_unit_test(a_program_that_is_executed_holds_no_fd_of_ours),
 		cmocka_unit_test(locked_memory_does_not_open_pages),
+	};
+	const struct CMUnitTest of_userfaultfd[] = {
+		cmocka_unit_test(opening_takes_no_mapping),
 	};
 	const struct CMUnitTest of_small_pages[] = {
 		cmocka_unit_test(a_terabyte_connects_in_milliseconds_and_kilobytes),
@@ -419,6 +580,7 @@ main(void)
 	};
 
 	return mt_run(tests, sizeof(tests) / sizeof(tests[0]), MT_ALL) +
+	       mt_run(of_userfaultfd, 1, MT_UFFD) +
 	       mt_run(of_small_pages, sizeof(of_small_pages) / sizeof(of_small_pages[0]),
 		       MT_SMALL) +
 	       mt_run(of_huge_pages, sizeof(of_huge_pages) / sizeof(of_huge_pages[0]), MT_HUGE);

@@ -211,6 +211,44 @@ translation_stops_at_region_borders(void **state)
 	close(fd[1]);
 }
 
+/** Whoever goes back and forth between two regions finds both without a search. */
+static void
+a_cursor_knows_two_regions(void **state)
+{
+	struct dynvhost_mem *mem = mt_create(NULL);
+	int fd = mt_memfd(SIZE);
+	struct dynvhost_mem_cursor cursor = {0};
+	struct dynvhost_mem_slot slot[8];
+	struct dynvhost_mem_view *view;
+	struct dynvhost_mem_span span;
+	uint32_t i, k;
+
+	for (i = 0; i < 8; i++)
+		slot[i] = mt_slot(MT_GPA + i * 2 * MT_PAGE, MT_PAGE, i * MT_PAGE, fd);
+	assert_int_equal(dynvhost_mem_view_build(mem, NULL, slot, 8, &view), 0);
+	for (k = 0; k < 4; k++)
+		for (i = 2; i <= 7; i += 5) {
+			cursor.budget = 1;
+			assert_int_equal(
+				dynvhost_mem_translate(view, &cursor, slot[i].gpa, 1, READ, &span),
+				0);
+			assert_ptr_equal(span.hva, view->region[i]->window[READ].base);
+			assert_int_equal(cursor.hint, i);
+			assert_int_equal(cursor.other, k == 0 && i == 2 ? 0 : 9 - i);
+		}
+	/* One that is not there changes nothing, a smaller table is no trap. */
+	assert_int_equal(
+		dynvhost_mem_translate(view, &cursor, slot[0].gpa + MT_PAGE, 1, READ, &span),
+		-EFAULT);
+	assert_int_equal(cursor.hint, 7);
+	cursor = (struct dynvhost_mem_cursor){.hint = 99, .other = 98, .budget = 1};
+	assert_int_equal(dynvhost_mem_translate(view, &cursor, slot[3].gpa, 1, READ, &span), 0);
+	assert_int_equal(cursor.hint, 3);
+	dynvhost_mem_view_release(view);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
+
 static void
 a_region_may_begin_anywhere_in_the_file(void **state)
 {
@@ -467,6 +505,8 @@ a_file_cut_short_gives_errors_not_signals(void **state)
 		mt_translate(s.view, MT_GPA + MT_PAGE, 2 * MT_PAGE, WRITE, &span), -EAGAIN);
 	assert_int_equal(mt_translate(s.view, MT_GPA + MT_PAGE, MT_PAGE, WRITE, &span), 0);
 	window_expect(&s, MT_PAGE, MT_PAGE);
+	/* Nor is memory spent on what is behind the end. */
+	assert_int_equal(mt_file_bytes(s.fd), MT_PAGE);
 	assert_int_equal(ftruncate(s.fd, (off_t)SIZE), 0);
 	assert_int_equal(mt_translate(s.view, MT_GPA + 2 * MT_PAGE, 1, WRITE, &span), 0);
 	window_teardown(&s);
@@ -498,6 +538,7 @@ main(void)
 		cmocka_unit_test(windows_have_guards),
 		cmocka_unit_test(a_buffer_over_pages_is_contiguous),
 		cmocka_unit_test(translation_stops_at_region_borders),
+		cmocka_unit_test(a_cursor_knows_two_regions),
 		cmocka_unit_test(a_region_may_begin_anywhere_in_the_file),
 		cmocka_unit_test(an_empty_view_translates_nothing),
 		cmocka_unit_test(a_burst_opens_at_most_its_budget),
@@ -520,10 +561,9 @@ main(void)
 	const struct CMUnitTest of_unknown_pages[] = {
 		cmocka_unit_test(a_granule_of_huge_mappings_takes_only_what_is_wanted),
 	};
-	const struct mt_kind *const known[] = {&mt_uffd, &mt_mmap, &mt_uffd_huge};
-	const struct mt_kind *const unknown[] = {&mt_mmap_huge};
 
 	return mt_run(tests, sizeof(tests) / sizeof(tests[0]), MT_ALL) +
 	       mt_run(of_small_pages, 1, MT_SMALL) + mt_run(of_mappings, 1, MT_MMAP) +
-	       mt_run(of_known_pages, 1, known, 3) + mt_run(of_unknown_pages, 1, unknown, 1);
+	       mt_run(of_known_pages, 1, MT_LIST(&mt_uffd, &mt_mmap, &mt_uffd_huge)) +
+	       mt_run(of_unknown_pages, 1, MT_LIST(&mt_mmap_huge));
 }

@@ -371,26 +371,89 @@ fds_with_any_part_of_the_header_count(void **state)
 
 /* H13 */
 static void
-fds_with_the_payload_are_dropped(void **state)
+fds_with_the_payload_break_the_connection(void **state)
 {
 	struct frame f = frame(2, 0x1, 8, 0x11);
 	struct dynvhost_msg msg;
 	struct link link;
-	uint32_t cut;
+	uint32_t cut, n;
 	int fd[8];
 
-	link_open(&link);
 	files_open(fd, 8);
 	for (cut = HEAD; cut < f.len; cut++) {
-		peer_send(link.peer, f.byte, cut, fd, 1);
-		assert_int_equal(receive(&link, &msg), 0);
-		peer_send(link.peer, f.byte + cut, f.len - cut, fd, 8);
-		assert_int_equal(receive(&link, &msg), 1);
-		assert_files(&msg, fd, 1);
-		assert_message(&msg, &f);
+		for (n = 1; n <= 8; n++) {
+			link_open(&link);
+			peer_send(link.peer, f.byte, cut, fd, 1);
+			assert_int_equal(receive(&link, &msg), 0);
+			peer_send(link.peer, f.byte + cut, f.len - cut, fd, n);
+			assert_receive_fails(&link, -EMFILE);
+			link_close(&link);
+		}
 	}
 	files_close(fd, 8);
+}
+
+/** fds that the connection has handed over to be closed. */
+static struct {
+	unsigned int n;
+	int fd[64];
+} handed_over;
+
+static void
+take_over(void *opaque, int fd)
+{
+	assert_ptr_equal(opaque, &handed_over);
+	assert_true(handed_over.n < 64);
+	handed_over.fd[handed_over.n++] = fd;
+}
+
+static void
+close_handed_over(unsigned int n)
+{
+	assert_int_equal(handed_over.n, n);
+	files_close(handed_over.fd, handed_over.n);
+	handed_over.n = 0;
+}
+
+/** Whatever the peer has chosen, and the socket as long as it may hold more of that. */
+static void
+fds_that_are_not_wanted_are_handed_over(void **state)
+{
+	struct frame f = frame(5, 0x1, 264, 0x11);
+	struct dynvhost_msg msg;
+	struct link link;
+	int fd[20];
+
+	files_open(fd, 20);
+
+	/* Too many: all of them, and the socket, in which more may wait. */
+	link_open(&link);
+	dynvhost_conn_set_close(&link.conn, take_over, &handed_over);
+	peer_send(link.peer, f.byte, f.len, fd, 20);
+	assert_int_equal(receive(&link, &msg), -EMFILE);
+	assert_int_equal(handed_over.n, 20);
 	link_close(&link);
+	close_handed_over(21);
+
+	/* Half a message, then the end: its fds alone, as nothing is unread. */
+	link_open(&link);
+	dynvhost_conn_set_close(&link.conn, take_over, &handed_over);
+	peer_send(link.peer, f.byte, HEAD, fd, 3);
+	assert_int_equal(receive(&link, &msg), 0);
+	assert_int_equal(shutdown(link.peer, SHUT_WR), 0);
+	assert_int_equal(receive(&link, &msg), -ECONNRESET);
+	link_close(&link);
+	close_handed_over(3);
+
+	/* A whole message: its fds are the caller's. */
+	link_open(&link);
+	dynvhost_conn_set_close(&link.conn, take_over, &handed_over);
+	peer_send(link.peer, f.byte, f.len, fd, 8);
+	assert_int_equal(receive(&link, &msg), 1);
+	assert_files(&msg, fd, 8);
+	link_close(&link);
+	close_handed_over(1);
+	files_close(fd, 20);
 }
 
 /** Leave room for so many fds more (at most 8); returns the limit to restore. */
@@ -630,7 +693,8 @@ main(void)
 		RECV_TEST(eight_fds_arrive_in_order),
 		RECV_TEST(more_than_eight_fds_break_the_connection),
 		RECV_TEST(fds_with_any_part_of_the_header_count),
-		RECV_TEST(fds_with_the_payload_are_dropped),
+		RECV_TEST(fds_with_the_payload_break_the_connection),
+		RECV_TEST(fds_that_are_not_wanted_are_handed_over),
 		RECV_TEST(full_fd_table_breaks_the_connection_and_no_more),
 		RECV_TEST(broken_header_is_all_that_is_read),
 		RECV_TEST(peer_may_hang_up_after_any_byte),

@@ -127,6 +127,8 @@ stopped_queue_touches_nothing(void **state)
 	bed_expect_packet(bed->pkts[0], 60, 1, BED_ROOM);
 	bed->setup.base = dynvhost_vq_stop(&bed->vq);
 	assert_int_equal(bed->setup.base, bed_base(bed, 65536));
+	assert_null(bed->vq.split.used);
+	assert_null(bed->vq.packed.desc);
 	assert_int_equal(mem_stats(bed).pinned_bytes, 0);
 
 	bed_freeze(bed);

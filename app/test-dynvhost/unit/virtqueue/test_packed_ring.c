@@ -233,6 +233,7 @@ nothing_is_lost_or_doubled_by_stops(void **state)
 			while (bed_room(bed) > 0)
 				bed_send_plain(bed, 60, sent++);
 			n = bed_dequeue(bed, bed_pool(), (uint16_t)(1 + got % 5));
+			assert_in_range(n, 1, 5);
 			for (k = 0; k < n; k++)
 				bed_expect_packet(bed->pkts[k], 60, got++, BED_ROOM);
 			assert_int_equal(bed_restart(bed), bed_base(bed, got));
@@ -366,6 +367,29 @@ one_burst_takes_a_whole_ring_and_no_more(void **state)
 	}
 }
 
+/* The guest receives a packet into its ring, where it is a descriptor of the next round. */
+static void
+one_burst_goes_around_the_ring_once(void **state)
+{
+	struct bed *bed = open_bed(BED_ENQUEUE, BED_V1, 1, 0);
+	const struct vring_packed_desc next = {
+		.addr = bed_take(bed, 100, 64), .len = 100, .flags = USED | WRITE};
+	struct rte_mbuf *pkts[2];
+	struct ring_piece piece[2];
+
+	bed_place(bed, (uint32_t[]){BED_HDR_LEN}, 1, true, piece);
+	piece[1] = (struct ring_piece){
+		.gpa = bed->packed.desc_gpa, .len = sizeof(next), .writable = true};
+	bed_add_table(bed, piece, 2, bed_take(bed, 32, 16));
+	pkts[0] = bed_packet(bed_pool(), sizeof(next), 0, 1);
+	memcpy(rte_pktmbuf_mtod(pkts[0], void *), &next, sizeof(next));
+	pkts[1] = bed_packet(bed_pool(), 60, 0, 2);
+	assert_int_equal(bed->vq.enqueue(&bed->vq, pkts, 2), 1);
+	rte_pktmbuf_free(pkts[1]);
+	assert_int_equal(bed->packed.desc[0].flags, AVAIL | USED | WRITE);
+	assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, 1));
+}
+
 /* The last packet of a burst is the ring itself, as it looks in the middle of that burst. */
 static void
 first_descriptor_of_a_burst_is_published_last(void **state)
@@ -476,12 +500,13 @@ next_on_every_slot_stops_the_queue(void **state)
 	unsigned int i;
 	uint16_t index;
 
-	for (i = 0; i < 2 * RTE_DIM(sizes); i++) {
+	for (i = 0; i < 3 * RTE_DIM(sizes); i++) {
 		struct bed *bed;
 
-		index = i % 2 == 0 ? BED_ENQUEUE : BED_DEQUEUE;
-		bed = open_bed(index, BED_V1 | BED_MRG, sizes[i / 2], 0);
+		index = i % 3 == 0 ? BED_ENQUEUE : BED_DEQUEUE;
+		bed = open_bed(index, BED_V1 | BED_MRG, sizes[i / 3], 0);
 		offer_endless_chain(bed, index == BED_ENQUEUE);
+		dynvhost_vq_set_enabled(&bed->vq, i % 3 != 2);
 		assert_int_equal(dynvhost_vq_pending(&bed->vq), 1);
 		bed_freeze(bed);
 		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
@@ -494,31 +519,51 @@ next_on_every_slot_stops_the_queue(void **state)
 	}
 }
 
+/* The chain comes around to the good buffer, which has been given back, but not published yet. */
 static void
-next_on_every_slot_stops_a_disabled_queue_too(void **state)
+endless_chain_behind_a_good_buffer_stops_the_queue(void **state)
 {
-	static const uint16_t sizes[] = {1, 3, 256, 32767};
+	static const uint16_t sizes[] = {2, 3, 256, 32767};
 	unsigned int i;
 
-	for (i = 0; i < RTE_DIM(sizes); i++) {
-		struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, sizes[i], 0);
-		bool with_good = sizes[i] > 3;
+	for (i = 0; i < 2 * RTE_DIM(sizes); i++) {
+		struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, sizes[i / 2], 0);
+		bool enabled = i % 2 == 0;
 
-		if (with_good)
-			bed_send_plain(bed, 60, 1);
+		bed_send_plain(bed, 60, 1);
 		offer_endless_chain(bed, false);
-		dynvhost_vq_set_enabled(&bed->vq, false);
+		dynvhost_vq_set_enabled(&bed->vq, enabled);
 		bed_freeze(bed);
-		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
-		if (with_good)
-			bed_expect_used(bed, 0, 0);
+		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), enabled);
+		if (enabled)
+			bed_expect_packet(bed->pkts[0], 60, 1, BED_ROOM);
+		bed_expect_used(bed, 0, 0);
 		bed_expect_broken(bed, DYNVHOST_VQ_BAD_LOOP);
-		bed_expect_stats(
-			bed, (struct dynvhost_vq_stats){
-				     .discarded = with_good, .bad_chains = 1, .calls = with_good});
+		bed_expect_stats(bed, (struct dynvhost_vq_stats){
+					      .packets = enabled,
+					      .bytes = enabled ? 60 : 0,
+					      .discarded = !enabled,
+					      .bad_chains = 1,
+					      .calls = 1,
+				      });
 		bed_expect_memory(bed);
 		bed_teardown(NULL);
 	}
+}
+
+static void
+disabled_ring_has_the_limit_of_all_chains(void **state)
+{
+	static uint32_t cut[DYNVHOST_VQ_MAX_SEGS + 1];
+	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 4096, 4000);
+	uint16_t head = bed_send(bed, BED_SHAPE_DIRECT, cut, DYNVHOST_VQ_MAX_SEGS, 1);
+
+	bed_send(bed, BED_SHAPE_DIRECT, cut, DYNVHOST_VQ_MAX_SEGS + 1, 2);
+	dynvhost_vq_set_enabled(&bed->vq, false);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+	bed_expect_used(bed, head, 0);
+	bed_expect_broken(bed, DYNVHOST_VQ_BAD_LOOP);
+	assert_int_equal(bed->vq.stats.discarded, 1);
 }
 
 /* The second buffer of a packet runs into the first one, which is not given back yet. */
@@ -776,11 +821,13 @@ main(void)
 		BED_TEST(dequeue_takes_chains_across_the_ring_s_end),
 		BED_TEST(enqueue_fills_chains_across_the_ring_s_end),
 		BED_TEST(one_burst_takes_a_whole_ring_and_no_more),
+		BED_TEST(one_burst_goes_around_the_ring_once),
 		BED_TEST(first_descriptor_of_a_burst_is_published_last),
 		BED_TEST(ids_are_echoed_whatever_they_are),
 		BED_TEST(flags_and_ids_in_tables_mean_nothing),
 		BED_TEST(next_on_every_slot_stops_the_queue),
-		BED_TEST(next_on_every_slot_stops_a_disabled_queue_too),
+		BED_TEST(endless_chain_behind_a_good_buffer_stops_the_queue),
+		BED_TEST(disabled_ring_has_the_limit_of_all_chains),
 		BED_TEST(buffers_of_a_packet_are_no_longer_than_the_ring),
 		BED_TEST(packet_larger_than_a_ring_of_chains_is_dropped),
 		BED_TEST(what_the_guest_writes_over_used_descriptors_means_nothing),

@@ -31,6 +31,14 @@
 #define BACKEND_PARKED_SLOW_US 1000
 /** How often connected ports are looked after. */
 #define BACKEND_TICK_US 40000
+/** A front-end's fd that has not closed by then is worth a line in the log. */
+#define BACKEND_CLOSING_US 1000000
+/**
+ * Requests of one port: so many at once, then so many in a second. A start with all queues and memory
+ * slots there can be takes less. Most requests interrupt every lcore of the process for a moment.
+ */
+#define BACKEND_REQUEST_BURST 4096
+#define BACKEND_REQUEST_RATE  20000
 
 static const char *
 backend_name(const struct dynvhost_backend *backend)
@@ -64,6 +72,27 @@ backend_arm_listen(struct dynvhost_backend *backend, bool armed)
 		&backend->listen_source);
 }
 
+/** Give a port the requests it has earned. */
+static void
+backend_earn(struct dynvhost_backend *backend, uint64_t now_us)
+{
+	uint64_t earned = (now_us - backend->request_refill_us) * BACKEND_REQUEST_RATE / 1000000;
+
+	if (earned == 0)
+		return;
+	backend->request_tokens = (uint32_t)RTE_MIN(
+		backend->request_tokens + earned, (uint64_t)BACKEND_REQUEST_BURST);
+	backend->request_refill_us = now_us;
+}
+
+/** Whether a request may be read: none waits for a gate, and nothing of the last one to be closed. */
+static bool
+backend_may_read(const struct dynvhost_backend *backend)
+{
+	return !dynvhost_session_is_parked(&backend->session) && backend->closing_since_us == 0 &&
+	       backend->request_tokens > 0;
+}
+
 /** Watch the connection for what the session and the socket wait for. */
 static void
 backend_watch_conn(struct dynvhost_backend *backend)
@@ -72,7 +101,7 @@ backend_watch_conn(struct dynvhost_backend *backend)
 
 	if (backend->conn.fd < 0)
 		return;
-	if (!dynvhost_session_is_parked(&backend->session))
+	if (backend_may_read(backend))
 		events |= EPOLLIN;
 	if (dynvhost_conn_wants_write(&backend->conn))
 		events |= EPOLLOUT;
@@ -93,10 +122,10 @@ backend_disconnect(struct dynvhost_backend *backend, uint64_t now_us, const char
 	/* Closing alone ends no events while a forked child holds the socket too. */
 	backend_watch(backend, EPOLL_CTL_DEL, backend->conn.fd, 0, NULL);
 	dynvhost_conn_close(&backend->conn);
-	/* A listener stays disarmed until nothing of the old session is left. */
+	backend->reply_waits = false;
+	/* A listener stays disarmed until nothing of the old connection is left. */
 	backend_arm_listen(backend, false);
-	if (dynvhost_session_close(&backend->session, now_us) == DYNVHOST_SESSION_DONE)
-		backend_arm_listen(backend, true);
+	dynvhost_session_close(&backend->session, now_us);
 }
 
 int
@@ -131,17 +160,26 @@ backend_drop_gone(struct dynvhost_backend *backend, uint64_t now_us)
 }
 
 static void
+backend_close_fd(void *opaque, int fd)
+{
+	struct dynvhost_backend *backend = opaque;
+
+	dynvhost_closer_add(&backend->closer, fd);
+}
+
+static void
 backend_take_conn(struct dynvhost_backend *backend, int fd, uint64_t now_us)
 {
 	int rc = backend_watch(backend, EPOLL_CTL_ADD, fd, EPOLLIN, &backend->conn_source);
 
 	if (rc < 0) {
-		close(fd);
+		dynvhost_closer_add(&backend->closer, fd);
 		backend_pause_listen(backend, rc, now_us);
 		return;
 	}
 	backend->conn_events = EPOLLIN;
 	dynvhost_conn_init(&backend->conn, fd);
+	dynvhost_conn_set_close(&backend->conn, backend_close_fd, backend);
 	dynvhost_session_open(&backend->session);
 	if (backend_may_log(backend, now_us))
 		DYNVHOST_LOG(proto, INFO, backend_name(backend), "front-end connected");
@@ -167,10 +205,22 @@ backend_listen_event(struct dynvhost_backend *backend, uint64_t now_us)
 		backend_take_conn(backend, fd, now_us);
 		return;
 	}
-	close(fd);
+	/* It may have sent something already. */
+	dynvhost_closer_add(&backend->closer, fd);
 	if (backend_may_log(backend, now_us))
 		DYNVHOST_LOG(proto, NOTICE, backend_name(backend),
 			"a second front-end was turned away: one is connected already");
+}
+
+static bool
+backend_send(struct dynvhost_backend *backend, const struct dynvhost_msg *reply, uint64_t now_us)
+{
+	int rc = dynvhost_conn_send(&backend->conn, reply);
+
+	if (rc < 0)
+		backend_disconnect(backend, now_us,
+			rc == -ENOBUFS ? "it does not read its replies" : strerror(-rc));
+	return rc == 0;
 }
 
 /** Do what a fed session asks for. @return whether more requests may be read. */
@@ -178,21 +228,42 @@ static bool
 backend_after_request(struct dynvhost_backend *backend, enum dynvhost_session_result result,
 	const struct dynvhost_msg *reply, bool has_reply, uint64_t now_us)
 {
-	int rc;
-
 	if (result == DYNVHOST_SESSION_CLOSE) {
 		backend_disconnect(backend, now_us, "it broke the protocol");
 		return false;
 	}
-	if (has_reply) {
-		rc = dynvhost_conn_send(&backend->conn, reply);
-		if (rc < 0) {
-			backend_disconnect(backend, now_us,
-				rc == -ENOBUFS ? "it does not read its replies" : strerror(-rc));
-			return false;
-		}
+	/* The answer says that all is done, and that is when nothing of the request is left. */
+	if (!dynvhost_closer_is_idle(&backend->closer)) {
+		backend->reply_waits = has_reply;
+		if (has_reply)
+			backend->reply = *reply;
+		return false;
 	}
+	if (has_reply && !backend_send(backend, reply, now_us))
+		return false;
 	return result == DYNVHOST_SESSION_DONE;
+}
+
+/** See to what front-ends have left to be closed, and to what waits for that. */
+static void
+backend_look_after_closing(struct dynvhost_backend *backend, uint64_t now_us)
+{
+	if (dynvhost_closer_is_idle(&backend->closer)) {
+		backend->closing_since_us = 0;
+		backend->closing_told = false;
+		if (backend->reply_waits)
+			backend_send(backend, &backend->reply, now_us);
+		backend->reply_waits = false;
+		return;
+	}
+	if (backend->closing_since_us == 0)
+		backend->closing_since_us = now_us;
+	if (backend->closing_told || now_us - backend->closing_since_us < BACKEND_CLOSING_US)
+		return;
+	backend->closing_told = true;
+	if (backend_may_log(backend, now_us))
+		DYNVHOST_LOG(proto, WARNING, backend_name(backend),
+			"an fd that a front-end has sent does not close; the port waits for it");
 }
 
 static void
@@ -203,7 +274,7 @@ backend_receive(struct dynvhost_backend *backend, uint64_t now_us)
 	bool has_reply;
 	int rc;
 
-	for (int i = 0; i < BACKEND_REQUESTS_PER_ROUND; i++) {
+	for (int i = 0; i < BACKEND_REQUESTS_PER_ROUND && backend->request_tokens > 0; i++) {
 		rc = dynvhost_conn_recv(&backend->conn, now_us / 1000, &msg);
 		if (rc == 0)
 			return;
@@ -215,6 +286,7 @@ backend_receive(struct dynvhost_backend *backend, uint64_t now_us)
 						  : strerror(-rc));
 			return;
 		}
+		backend->request_tokens--;
 		result = dynvhost_session_handle(
 			&backend->session, &msg, now_us, &reply, &has_reply);
 		if (!backend_after_request(backend, result, &reply, has_reply, now_us))
@@ -236,7 +308,7 @@ backend_conn_event(struct dynvhost_backend *backend, uint32_t events, uint64_t n
 			return;
 		}
 	}
-	if (dynvhost_session_is_parked(&backend->session)) {
+	if (!backend_may_read(backend)) {
 		if (events & (EPOLLHUP | EPOLLERR))
 			backend_disconnect(backend, now_us, "it closed the socket");
 		return;
@@ -258,8 +330,6 @@ backend_resume(struct dynvhost_backend *backend, uint64_t now_us)
 	result = dynvhost_session_resume(&backend->session, now_us, &reply, &has_reply);
 	if (backend->conn.fd >= 0)
 		backend_after_request(backend, result, &reply, has_reply, now_us);
-	else if (!dynvhost_session_is_parked(&backend->session))
-		backend_arm_listen(backend, true);
 }
 
 /** Finish a dying back-end once nothing of its connection is left; no event can point to it then. */
@@ -270,6 +340,14 @@ backend_end(struct dynvhost_backend *backend)
 		return;
 	epoll_ctl(backend->epoll_fd, EPOLL_CTL_DEL, backend->listen_fd, NULL);
 	backend->dead = true;
+}
+
+/** Whether a front-end may be accepted, be it to be turned away: nothing of the last one is left. */
+static bool
+backend_may_accept(const struct dynvhost_backend *backend)
+{
+	return backend->listen_retry_us == 0 && backend->closing_since_us == 0 &&
+	       (backend->conn.fd >= 0 || !dynvhost_session_is_parked(&backend->session));
 }
 
 void
@@ -283,15 +361,15 @@ backend_look_after(struct dynvhost_backend *backend, uint64_t now_us)
 		backend_end(backend);
 		return;
 	}
-	if (backend->listen_retry_us != 0 && now_us >= backend->listen_retry_us) {
+	if (backend->listen_retry_us != 0 && now_us >= backend->listen_retry_us)
 		backend->listen_retry_us = 0;
-		backend_arm_listen(backend,
-			backend->conn.fd >= 0 || !dynvhost_session_is_parked(&backend->session));
-	}
 	if (dynvhost_session_tick(&backend->session, now_us) == DYNVHOST_SESSION_CLOSE)
 		backend_disconnect(backend, now_us, "it held up an lcore");
 	if (dynvhost_mem_is_lost(backend->session.config.mem))
 		backend_disconnect(backend, now_us, "its memory was cut off while in use");
+	backend_earn(backend, now_us);
+	backend_look_after_closing(backend, now_us);
+	backend_arm_listen(backend, backend_may_accept(backend));
 	backend_watch_conn(backend);
 }
 
@@ -304,8 +382,13 @@ backend_next_look(const struct dynvhost_backend *backend, uint64_t now_us)
 		return now_us - backend->session.held_since_us < BACKEND_TICK_US
 			       ? BACKEND_PARKED_US
 			       : BACKEND_PARKED_SLOW_US;
+	if (backend->conn.fd >= 0 && backend->request_tokens == 0)
+		return BACKEND_PARKED_SLOW_US;
+	if (backend->closing_since_us != 0)
+		wait = now_us - backend->closing_since_us < BACKEND_TICK_US ? BACKEND_PARKED_US
+									    : BACKEND_TICK_US;
 	if (backend->conn.fd >= 0 || backend->listen_retry_us != 0)
-		wait = BACKEND_TICK_US;
+		wait = RTE_MIN(wait, (uint64_t)BACKEND_TICK_US);
 	if (backend->conn.fd >= 0)
 		wait = RTE_MIN(wait, dynvhost_session_next_idle(&backend->session, now_us));
 	return wait;
@@ -358,7 +441,8 @@ backend_close_socket(struct dynvhost_backend *backend)
 	if (lstat(backend->path, &st) == 0 && st.st_dev == backend->file_dev &&
 		st.st_ino == backend->file_ino)
 		unlink(backend->path);
-	close(backend->listen_fd);
+	/* Who waits to be accepted may have sent something already. */
+	dynvhost_closer_add(&backend->closer, backend->listen_fd);
 }
 
 int
@@ -375,12 +459,14 @@ backend_make(const struct dynvhost_backend_config *config, struct dynvhost_backe
 	rc = dynvhost_session_init(&backend->session, &config->session);
 	if (rc < 0)
 		goto free_path;
+	backend->session.config.closer = &backend->closer;
 	rc = backend_open_socket(backend, config);
 	if (rc < 0)
 		goto fini_session;
 	backend->ops = config->ops;
 	backend->opaque = config->opaque;
 	backend->conn.fd = -1;
+	backend->request_tokens = BACKEND_REQUEST_BURST;
 	backend->listen_source.kind = CONTROL_LISTEN;
 	backend->listen_source.backend = backend;
 	backend->conn_source.kind = CONTROL_CONN;
@@ -398,9 +484,10 @@ free_backend:
 }
 
 void
-backend_free(struct dynvhost_backend *backend)
+backend_free(struct dynvhost_backend *backend, bool patient)
 {
 	backend_close_socket(backend);
+	dynvhost_closer_fini(&backend->closer, patient);
 	dynvhost_session_fini(&backend->session);
 	free(backend->path);
 	free(backend);

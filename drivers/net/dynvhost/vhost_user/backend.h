@@ -17,6 +17,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "closer.h"
 #include "control.h"
 #include "session.h"
 #include "socket.h"
@@ -48,6 +49,13 @@ struct dynvhost_backend {
 	struct control_source listen_source;
 	struct control_source conn_source;
 	struct dynvhost_conn conn;
+	struct dynvhost_closer closer; /**< of what front-ends have sent */
+	uint64_t closing_since_us;     /**< since when it is busy; 0: it is not */
+	bool closing_told;
+	bool reply_waits; /**< until what came with the request has been closed */
+	struct dynvhost_msg reply;
+	uint32_t request_tokens; /**< requests that may be read at once */
+	uint64_t request_refill_us;
 	struct dynvhost_session session;
 	bool dying; /**< to be destroyed */
 	bool dead;  /**< no event can point to it any more, nothing of its connection is left */
@@ -62,8 +70,9 @@ int backend_make(const struct dynvhost_backend_config *config, struct dynvhost_b
 /**
  * Free a back-end that is dead or was never watched, and remove the file of its socket, unless
  * somebody else has put another file in its place. Any thread.
+ * @param patient  wait for what front-ends have sent to be closed; not for long, though.
  */
-void backend_free(struct dynvhost_backend *backend);
+void backend_free(struct dynvhost_backend *backend, bool patient);
 
 /** Begin to wait for front-ends. Any thread, under the lock. @return 0 or -errno. */
 int backend_listen(struct dynvhost_backend *backend, int epoll_fd);

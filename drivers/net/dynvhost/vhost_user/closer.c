@@ -9,7 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../dynvhost_compat.h"
 #include "closer.h"
 
 /** How long a patient dynvhost_closer_fini() waits, and how often it looks. */
@@ -36,6 +35,7 @@ closer_run(void *arg)
 	struct closer_job *job = arg;
 
 	pthread_detach(pthread_self());
+	pthread_setname_np(pthread_self(), "dynvhost-close");
 	for (unsigned int i = 0; i < job->n; i++)
 		close(job->fd[i]);
 	closer_leave(job);
@@ -53,8 +53,7 @@ closer_start(struct dynvhost_closer *closer)
 		atomic_init(&job->users, 2);
 		job->n = closer->n;
 		memcpy(job->fd, closer->fd, closer->n * sizeof(job->fd[0]));
-		if (dynvhost_control_thread_create(&thread, "dynvhost-close", closer_run, job) ==
-			0) {
+		if (pthread_create(&thread, NULL, closer_run, job) == 0) {
 			closer->n = 0;
 			return job;
 		}

@@ -274,7 +274,7 @@ dynvhost_backend_create(const struct dynvhost_backend_config *config, struct dyn
 	pthread_mutex_unlock(&control.lock);
 	pthread_mutex_unlock(&control.life);
 	if (rc < 0) {
-		backend_free(backend);
+		backend_free(backend, true);
 		return rc;
 	}
 	*out = backend;
@@ -349,7 +349,7 @@ dynvhost_backend_destroy(struct dynvhost_backend *backend)
 	pthread_mutex_unlock(&control.lock);
 	if (!in_callback)
 		pthread_mutex_unlock(&control.life);
-	backend_free(backend);
+	backend_free(backend, !in_callback);
 }
 
 void

@@ -139,7 +139,7 @@ session_release(struct dynvhost_session *session)
 static void
 session_drop_request(struct dynvhost_session *session)
 {
-	dynvhost_msg_close_fds(&session->msg);
+	dynvhost_closer_add_msg(session->config.closer, &session->msg);
 	dynvhost_mem_view_release(session->next_view);
 	session->next_view = NULL;
 	dynvhost_mem_view_release(session->old_view);
@@ -380,7 +380,7 @@ dynvhost_session_tick(struct dynvhost_session *session, uint64_t now_us)
 	session->now_us = now_us;
 	for (uint16_t i = 0; i < session->config.n_rings; i++) {
 		session_tell_fault(session, i);
-		blocked |= session_free_caller(session, i);
+		blocked |= !session->closing && session_free_caller(session, i);
 	}
 	if (blocked) {
 		session_log_blocked(session);

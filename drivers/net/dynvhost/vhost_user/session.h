@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "closer.h"
 #include "dynvhost_mem.h"
 #include "gate.h"
 #include "message.h"
@@ -40,6 +41,8 @@ struct dynvhost_session_config {
 	uint16_t n_gates;
 	struct dynvhost_gate **gate; /**< gates of all ethdev queues that may run a ring */
 	struct dynvhost_mem *mem;    /**< the port's guest memory, without regions */
+	struct dynvhost_closer
+		*closer;  /**< for fds that a request brings and that are not wanted */
 	uint32_t idle_ms; /**< close guest memory this long after its last use; 0: never */
 };
 

@@ -290,8 +290,7 @@ conn_read_payload(struct dynvhost_conn *conn)
 	uint8_t *payload = (uint8_t *)&conn->in.payload;
 	uint32_t done = conn->in_bytes - sizeof(conn->in.header);
 
-	return conn_receive(
-		conn, payload + done, conn->in.header.size - done, conn->in.n_fds);
+	return conn_receive(conn, payload + done, conn->in.header.size - done, conn->in.n_fds);
 }
 
 /** Read once. @return 1: go on; -EAGAIN: nothing there; else as dynvhost_conn_recv(). */

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -327,10 +328,14 @@ dynvhost_vq_unblock_call(struct dynvhost_vq *vq)
 {
 	uint64_t count;
 	const struct iovec iov = {.iov_base = &count, .iov_len = sizeof(count)};
+	struct pollfd pollfd = {.fd = vq->call_fd, .events = POLLOUT};
 	ssize_t ret;
 	int flags;
 
 	if (!atomic_load_explicit(&vq->calling, memory_order_acquire))
+		return false;
+	/* A thread that was only preempted there is none of the peer's doing. */
+	if (poll(&pollfd, 1, 0) == 1 && (pollfd.revents & POLLOUT) != 0)
 		return false;
 	flags = fcntl(vq->call_fd, F_GETFL);
 	if (flags >= 0)

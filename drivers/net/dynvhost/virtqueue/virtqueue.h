@@ -205,7 +205,7 @@ void dynvhost_vq_set_call(struct dynvhost_vq *vq, int call_fd);
 /**
  * If the polling thread is inside a notification, make the call eventfd writable again: the peer
  * shares the fd's flags and counter and could block us with them. Control, queue inside or outside.
- * @return whether the thread was inside a notification.
+ * @return whether the thread was inside a notification that could not end.
  */
 bool dynvhost_vq_unblock_call(struct dynvhost_vq *vq);
 
