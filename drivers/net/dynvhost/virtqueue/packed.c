@@ -135,6 +135,11 @@ packed_walk_table(
 		ret = chain_load_entry(vq, ref->addr + i * sizeof(desc), &desc, sizeof(desc));
 		if (unlikely(ret != 0))
 			return ret;
+		/* DPDK's virtio driver leaves WRITE in entries of what it sends. To read what we
+		 * might have written does no harm.
+		 */
+		if (chain->right == DYNVHOST_MEM_READ)
+			desc.flags &= (uint16_t)~VRING_DESC_F_WRITE;
 		ret = chain_add_desc(chain, desc.addr, desc.len, desc.flags);
 		if (unlikely(ret != 0))
 			return ret;
