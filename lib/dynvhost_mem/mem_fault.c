@@ -71,22 +71,34 @@ fault_get_watch(void)
 	}
 }
 
-int
-mem_fault_watch(struct mem_region *region, enum dynvhost_mem_right right)
+static int
+fault_watch_window(struct mem_region *region, enum dynvhost_mem_right right)
 {
 	const struct mem_engine_window *window = &region->window[right].engine;
-	struct fault_watch *watch;
+	struct fault_watch *watch = fault_get_watch();
+
+	if (watch == NULL)
+		return -ENOMEM;
+	atomic_store(&watch->first, (uintptr_t)window->map);
+	atomic_store(&watch->length, window->map_length);
+	atomic_store(&watch->right, right);
+	atomic_store(&watch->region, region);
+	return 0;
+}
+
+int
+mem_fault_watch(struct mem_region *region)
+{
+	int rc;
 
 	pthread_mutex_lock(&fault_lock);
-	watch = fault_get_watch();
-	if (watch != NULL) {
-		atomic_store(&watch->first, (uintptr_t)window->map);
-		atomic_store(&watch->length, window->map_length);
-		atomic_store(&watch->right, right);
-		atomic_store(&watch->region, region);
-	}
+	rc = fault_watch_window(region, DYNVHOST_MEM_READ);
+	if (rc == 0)
+		rc = fault_watch_window(region, DYNVHOST_MEM_WRITE);
 	pthread_mutex_unlock(&fault_lock);
-	return watch == NULL ? -ENOMEM : 0;
+	if (rc != 0)
+		mem_fault_forget(region);
+	return rc;
 }
 
 void
@@ -221,14 +233,14 @@ fault_treat(const struct fault_page *at, const struct mem_fault *fault)
 
 	if ((s & DYNVHOST_MEM_OPEN) == 0)
 		return "the page is not open";
-	if (at->right == DYNVHOST_MEM_READ && fault->access == MEM_ACCESS_STORE)
+	if (at->right == DYNVHOST_MEM_READ &&
+		(fault->access == MEM_ACCESS_STORE ||
+			(fault->access == MEM_ACCESS_UNKNOWN && fault->signal == SIGSEGV)))
 		return "the page is open for loads only";
 	if (fault_is_memory_error(fault))
 		return fault_lose(at) ? NULL : "hardware memory error";
 	if ((s & MEM_PAGE_LOST) != 0) /* replaced by another thread in the meantime */
-		return fault->signal == SIGBUS || fault->access != MEM_ACCESS_UNKNOWN
-			       ? NULL
-			       : "the page was lost before";
+		return NULL;
 	if (fault->signal == SIGBUS && fault_repair(at))
 		return NULL;
 	/* No access to what is open means that a window had to be emptied (see mem_engine.h). */

@@ -46,19 +46,22 @@ struct idle_step {
 	uint64_t closed;
 	uint32_t runs;
 	uint32_t looks;
+	bool spent; /* closing has gone on for as long as the rate allows */
 };
 
 /** Close what is claimed. */
 static void
 idle_close_run(struct idle_step *step)
 {
-	struct dynvhost_mem *mem = step->region->pub.mem;
+	struct mem_rate *closes = &step->region->pub.mem->idle.closes;
 	uint64_t n = step->run_end - step->run_first;
+	uint64_t now_ns;
 
 	if (n == 0)
 		return;
-	mem_rate_charge(&mem->idle.closes, dynvhost_mem_sys->now_ns(),
-		(IDLE_CALL_NS + n * IDLE_PAGE_NS) * IDLE_PAYBACK);
+	now_ns = dynvhost_mem_sys->now_ns();
+	mem_rate_charge(closes, now_ns, (IDLE_CALL_NS + n * IDLE_PAGE_NS) * IDLE_PAYBACK);
+	step->spent = !mem_rate_allows(closes, now_ns, IDLE_DEPTH_NS);
 	step->runs++;
 	if (mem_window_close_run(step->region, step->right, step->run_first, step->run_end))
 		step->closed += n;
@@ -116,10 +119,7 @@ idle_collect(struct idle_step *step, uint64_t first, uint64_t end)
 static bool
 idle_has_done(const struct idle_step *step)
 {
-	const struct dynvhost_mem *mem = step->region->pub.mem;
-
-	return step->runs >= IDLE_STEP_RUNS || step->looks >= IDLE_STEP_LOOKS ||
-	       !mem_rate_allows(&mem->idle.closes, dynvhost_mem_sys->now_ns(), IDLE_DEPTH_NS);
+	return step->spent || step->runs >= IDLE_STEP_RUNS || step->looks >= IDLE_STEP_LOOKS;
 }
 
 /** Go through one window from @p page on. @return where to go on; n_pages: it is done. */
@@ -181,6 +181,7 @@ dynvhost_mem_idle_pass(struct dynvhost_mem *mem)
 		idle->right = DYNVHOST_MEM_READ;
 		idle->page = 0;
 	}
+	step.spent = !mem_rate_allows(&idle->closes, dynvhost_mem_sys->now_ns(), IDLE_DEPTH_NS);
 	while (idle->region != NULL) {
 		step.region = idle->region;
 		step.right = idle->right;

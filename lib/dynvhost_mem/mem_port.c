@@ -50,11 +50,14 @@ mem_fail(struct dynvhost_mem *mem, int rc, const char *format, ...)
 static bool
 port_try_engine(struct port_engine *candidate)
 {
+	bool works;
+
 	pthread_mutex_lock(&port_engines_lock);
 	if (!candidate->works)
 		candidate->works = candidate->engine->probe(candidate->reason) == 0;
+	works = candidate->works;
 	pthread_mutex_unlock(&port_engines_lock);
-	return candidate->works;
+	return works;
 }
 
 /** Choose the engines for a mode that is not `auto`. 0 or -ENOTSUP. */

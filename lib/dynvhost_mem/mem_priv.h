@@ -50,8 +50,8 @@
 #define MEM_GROUP_PAGES 512
 
 /**
- * Looks at a BUSY page before a burst gives up (some 25 us: longer than it takes to close a run of
- * idle pages), and before a control call does.
+ * Turns that a burst takes at a page that somebody else is changing before it gives up (some 25 us:
+ * longer than it takes to close a run of idle pages), and that a control call takes.
  */
 #define MEM_SPINS_BURST   1024
 #define MEM_SPINS_CONTROL (1u << 20)
@@ -392,8 +392,8 @@ struct mem_fault {
 	enum mem_access access;
 };
 
-/** Look for faults in a window that has been set up. 0 or -ENOMEM. */
-int mem_fault_watch(struct mem_region *region, enum dynvhost_mem_right right);
+/** Look for faults in a region whose windows have been set up. 0 or -ENOMEM. */
+int mem_fault_watch(struct mem_region *region);
 
 /** Stop looking for faults in a region; waits for handlers that are about to use it. */
 void mem_fault_forget(const struct mem_region *region);

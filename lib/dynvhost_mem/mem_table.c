@@ -107,6 +107,22 @@ table_granule_pages(const struct dynvhost_mem *mem, uint32_t page_shift)
 	return pages < MEM_GROUP_PAGES ? (uint32_t)pages : MEM_GROUP_PAGES;
 }
 
+/** Set up a region's windows with one engine, to be seen by faults as well. 0 or -errno. */
+static int
+table_make_windows(struct mem_region *region, const struct mem_engine *engine)
+{
+	int rc;
+
+	region->engine = engine;
+	rc = mem_windows_init(region);
+	if (rc != 0)
+		return rc;
+	rc = mem_fault_watch(region);
+	if (rc != 0)
+		mem_windows_fini(region);
+	return rc;
+}
+
 /** Drop a view's hold on a region; the last one frees it. */
 static void
 table_put_region(struct mem_region *region)
@@ -124,6 +140,7 @@ table_put_region(struct mem_region *region)
 		atomic_fetch_sub(&mem->lost_regions, 1);
 	atomic_fetch_sub_explicit(
 		&mem->counters.guest_bytes, region->pub.size, memory_order_relaxed);
+	mem_fault_forget(region);
 	mem_windows_fini(region);
 	mem_file_put(mem, region->file);
 	free(region);
@@ -154,12 +171,9 @@ table_new_region(struct dynvhost_mem *mem, const struct dynvhost_mem_slot *slot,
 	region->first_file_page = slot->file_offset >> region->pub.page_shift;
 	region->n_pages = ((phase + slot->size - 1) >> region->pub.page_shift) + 1;
 	region->granule_pages = table_granule_pages(mem, region->pub.page_shift);
-	region->engine = mem->engine;
-	rc = mem_windows_init(region);
-	if (rc == -ENOTSUP && mem->fallback != NULL) {
-		region->engine = mem->fallback;
-		rc = mem_windows_init(region);
-	}
+	rc = table_make_windows(region, mem->engine);
+	if (rc == -ENOTSUP && mem->fallback != NULL)
+		rc = table_make_windows(region, mem->fallback);
 	if (rc != 0) {
 		mem_file_put(mem, file);
 		free(region);

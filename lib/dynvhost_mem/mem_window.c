@@ -370,10 +370,6 @@ mem_windows_init(struct mem_region *region)
 		rc = window_init(region, DYNVHOST_MEM_WRITE);
 	if (rc == 0 && region->file->countable)
 		rc = window_map_probe(region);
-	if (rc == 0)
-		rc = mem_fault_watch(region, DYNVHOST_MEM_READ);
-	if (rc == 0)
-		rc = mem_fault_watch(region, DYNVHOST_MEM_WRITE);
 	if (rc != 0)
 		mem_windows_fini(region);
 	return rc;
@@ -384,7 +380,6 @@ mem_windows_fini(struct mem_region *region)
 {
 	int right;
 
-	mem_fault_forget(region);
 	for (right = 0; right < DYNVHOST_MEM_WINDOWS; right++) {
 		struct mem_window *window = &region->window[right];
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "mem_test.h"
+#include "mem_trial.h"
 
 #define SIZE (32 * MT_PAGE)
 
@@ -235,7 +236,7 @@ failure_anywhere_in_a_trial(void **state)
 	} while (at <= calls);
 	print_message("%u calls, %u matter\n", calls, refused);
 	assert_int_equal(rc, 0);
-	assert_true(refused > 30);
+	assert_true(refused > 20);
 }
 
 /** A gap that cannot be filled kills the window, and the gap is never unmapped. */
@@ -438,6 +439,69 @@ engines_are_chosen_by_what_works(void **state)
 	dynvhost_mem_destroy(mem);
 }
 
+static int
+fail_open_anything(
+	struct mem_engine_window *window, uint64_t offset, uint64_t length, uint64_t *opened)
+{
+	*opened = length;
+	return 0;
+}
+
+static int
+fail_open_nothing(
+	struct mem_engine_window *window, uint64_t offset, uint64_t length, uint64_t *opened)
+{
+	*opened = 0;
+	return -ENODATA;
+}
+
+static int
+fail_open_neighbour(
+	struct mem_engine_window *window, uint64_t offset, uint64_t length, uint64_t *opened)
+{
+	if (offset == 0)
+		return fail_open_nothing(window, offset, length, opened);
+	assert_int_equal(fallocate(window->fd, 0, 0, (off_t)length), 0);
+	return dynvhost_mem_engine_uffd.open(window, 0, 2 * length, opened);
+}
+
+static int
+fail_close_nothing(struct mem_engine_window *window, uint64_t offset, uint64_t length)
+{
+	return 0;
+}
+
+static void
+fail_expect_flaw(const struct mem_engine *engine, const char *flaw)
+{
+	unsigned int fds = mt_count_fds(), maps = mt_count_maps();
+	char reason[MEM_REASON_SIZE] = "";
+
+	assert_int_equal(mem_trial(engine, reason), -EPROTO);
+	assert_string_equal(reason, flaw);
+	assert_int_equal(mt_count_fds(), fds);
+	assert_int_equal(mt_count_maps(), maps);
+}
+
+static void
+an_engine_that_does_not_keep_its_word_is_found_out(void **state)
+{
+	struct mem_engine liar = dynvhost_mem_engine_uffd;
+
+	fail_expect_flaw(&dynvhost_mem_engine_eager,
+		"4 KiB pages: pages that nobody has opened can be loaded");
+	liar.open = fail_open_anything;
+	fail_expect_flaw(&liar, "4 KiB pages: a hole can be opened");
+	liar.open = fail_open_nothing;
+	fail_expect_flaw(&liar, "4 KiB pages: a page cannot be opened");
+	liar.open = fail_open_neighbour;
+	fail_expect_flaw(&liar, "4 KiB pages: the neighbour of an open page can be loaded");
+	liar = dynvhost_mem_engine_uffd;
+	liar.close = fail_close_nothing;
+	/* A window is tried as well when it is made, by the engine's own close. */
+	fail_expect_flaw(&liar, "4 KiB pages: a page cannot be closed");
+}
+
 /** Closing a page of this file fails as it does for huge pages before Linux 5.18. */
 static int
 fail_close_madvise(void *addr, size_t length, int advice)
@@ -491,6 +555,7 @@ main(void)
 	const struct CMUnitTest choice[] = {
 		cmocka_unit_test(engines_are_chosen_by_what_works),
 		cmocka_unit_test(a_file_that_the_engine_cannot_serve_gets_the_other),
+		cmocka_unit_test(an_engine_that_does_not_keep_its_word_is_found_out),
 		cmocka_unit_test(failure_anywhere_in_a_trial),
 	};
 	const struct CMUnitTest tests[] = {

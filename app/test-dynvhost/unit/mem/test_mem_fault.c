@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -599,7 +600,11 @@ static struct sigaction fault_app_old;
 static void
 fault_app_polite_handler(int number, siginfo_t *info, void *context)
 {
+	static const char word[] = "app: not mine\n";
+
 	fault_app_calls++;
+	if (number == SIGSEGV && write(STDERR_FILENO, word, sizeof(word) - 1) < 0)
+		_exit(9);
 	if ((fault_app_old.sa_flags & SA_SIGINFO) != 0)
 		fault_app_old.sa_sigaction(number, info, context);
 }
@@ -636,6 +641,7 @@ handlers_that_come_later_are_no_trap(void **state)
 
 		if (!WIFSIGNALED(end.status) || WTERMSIG(end.status) != SIGSEGV)
 			fail_msg("status 0x%x: %s", end.status, end.said);
+		assert_string_equal(end.said, "app: not mine\n");
 	}
 }
 
@@ -676,6 +682,18 @@ fault_sent(void *arg)
 	_exit(1);
 }
 
+/** Send a signal that claims to be a fault in an open page. */
+static void
+fault_forged(void *arg)
+{
+	struct fault_setup s = fault_setup();
+	siginfo_t info = {.si_signo = SIGBUS, .si_code = SI_QUEUE};
+
+	info.si_addr = mt_hva(s.view, MT_GPA, 1, READ);
+	syscall(SYS_rt_tgsigqueueinfo, getpid(), (pid_t)syscall(SYS_gettid), SIGBUS, &info);
+	_exit(1);
+}
+
 static void
 the_death_is_the_one_it_would_have_been(void **state)
 {
@@ -688,6 +706,10 @@ the_death_is_the_one_it_would_have_been(void **state)
 	assert_true(WIFSIGNALED(end.status));
 	assert_int_equal(WTERMSIG(end.status), SIGSEGV);
 	end = mt_child(fault_sent, NULL);
+	assert_true(WIFSIGNALED(end.status));
+	assert_int_equal(WTERMSIG(end.status), SIGBUS);
+	assert_string_equal(end.said, "");
+	end = mt_child(fault_forged, NULL);
 	assert_true(WIFSIGNALED(end.status));
 	assert_int_equal(WTERMSIG(end.status), SIGBUS);
 	assert_string_equal(end.said, "");
@@ -777,6 +799,33 @@ fault_lying_ioctl(int fd, unsigned long request, void *arg)
 	return -1;
 }
 
+/** The kernel asks to be asked again, and does nothing. */
+static int
+fault_lazy_ioctl(int fd, unsigned long request, void *arg)
+{
+	errno = EAGAIN;
+	return -1;
+}
+
+static void
+a_kernel_that_puts_us_off_is_not_asked_for_ever(void **state)
+{
+	struct fault_setup s = fault_setup();
+	struct mem_sys_ops lazy = dynvhost_mem_sys_real;
+	volatile uint8_t *loads = mt_hva(s.view, MT_GPA, 1, READ);
+	struct dynvhost_mem_span span;
+
+	fault_punch(&s, 0, 1);
+	lazy.ioctl = fault_lazy_ioctl;
+	dynvhost_mem_sys = &lazy;
+	assert_int_equal(mt_translate(s.view, MT_GPA + MT_PAGE, 1, READ, &span), -EAGAIN);
+	assert_false(dynvhost_mem_is_lost(s.mem));
+	assert_int_equal(loads[0], 0);
+	dynvhost_mem_sys = &dynvhost_mem_sys_real;
+	fault_expect_lost(&s, 1);
+	fault_teardown(&s);
+}
+
 static void
 a_page_that_faults_for_ever_is_lost(void **state)
 {
@@ -823,6 +872,7 @@ main(void)
 	};
 	const struct CMUnitTest of_userfaultfd[] = {
 		cmocka_unit_test(a_call_that_fails_in_a_repair_is_survived),
+		cmocka_unit_test(a_kernel_that_puts_us_off_is_not_asked_for_ever),
 		cmocka_unit_test(a_page_that_faults_for_ever_is_lost),
 		cmocka_unit_test(a_window_without_guard_is_emptied),
 		cmocka_unit_test(an_open_finds_that_the_guard_is_gone),

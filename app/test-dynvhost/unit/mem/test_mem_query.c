@@ -148,6 +148,27 @@ a_listing_survives_changes_of_the_table(void **state)
 }
 
 static void
+a_page_that_is_being_changed_is_not_listed(void **state)
+{
+	struct query_setup s = query_setup();
+	struct mem_pages *pages = &mem_region_of(s.view->region[0])->window[READ].pages;
+	struct dynvhost_mem_run_cursor cursor = {0};
+	struct dynvhost_mem_run run[4];
+
+	mt_hva(s.view, MT_GPA + MT_PAGE, 3 * MT_PAGE, READ);
+	atomic_store(&pages->state[0], DYNVHOST_MEM_BUSY);
+	mem_pages_mark(pages, 0);
+	atomic_store(&pages->state[2], DYNVHOST_MEM_BUSY);
+	assert_int_equal(dynvhost_mem_runs(s.mem, &cursor, run, 4), 2);
+	query_expect(&run[0], MT_GPA + MT_PAGE, 1, READ, true, false);
+	query_expect(&run[1], MT_GPA + 3 * MT_PAGE, 1, READ, true, false);
+	assert_int_equal(dynvhost_mem_runs(s.mem, &cursor, run, 4), 0);
+	atomic_store(&pages->state[0], 0);
+	atomic_store(&pages->state[2], DYNVHOST_MEM_HIT);
+	query_teardown(&s);
+}
+
+static void
 runs_are_clipped_to_the_region(void **state)
 {
 	struct dynvhost_mem *mem = mt_create(NULL);
@@ -364,6 +385,7 @@ main(void)
 		cmocka_unit_test(open_pages_are_listed_in_runs),
 		cmocka_unit_test(a_listing_goes_on_where_it_stopped),
 		cmocka_unit_test(a_listing_survives_changes_of_the_table),
+		cmocka_unit_test(a_page_that_is_being_changed_is_not_listed),
 		cmocka_unit_test(runs_are_clipped_to_the_region),
 		cmocka_unit_test(the_need_of_a_chain_is_never_too_small),
 		cmocka_unit_test(the_node_is_where_the_file_is_bound),

@@ -338,6 +338,52 @@ locked_memory_does_not_open_pages(void **state)
 	close(fd);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static void
+a_limit_of_locked_memory_is_an_error_and_no_more(void **state)
+{
+	mt_skip("a sanitizer does not let memory be locked");
+}
+#else
+/** An ordinary user's process that locks its memory, and may not lock much (H104). */
+static void
+system_lock_little(void *arg)
+{
+	struct rlimit little;
+	struct dynvhost_mem *mem = mt_create(NULL);
+	struct dynvhost_mem_view *view;
+	int fd = mt_memfd(TIB);
+	struct dynvhost_mem_slot slot = mt_slot(MT_GPA, TIB, 0, fd);
+
+	getrlimit(RLIMIT_MEMLOCK, &little);
+	little.rlim_cur = 4 * MT_2M;
+	if (setrlimit(RLIMIT_MEMLOCK, &little) != 0 || setgid(65534) != 0 || setuid(65534) != 0 ||
+		mlockall(MCL_FUTURE) != 0)
+		_exit(77);
+	if (dynvhost_mem_view_build(mem, NULL, &slot, 1, &view) != -ENOMEM ||
+		strstr(dynvhost_mem_why(mem), "cannot reserve") == NULL)
+		_exit(1);
+	view = mt_view(mem, fd, SIZE);
+	*mt_hva(view, MT_GPA, 5 * MT_PAGE, WRITE) = 'x';
+	if (*mt_hva(view, MT_GPA, 1, READ) != 'x')
+		_exit(2);
+	dynvhost_mem_idle_pass(mem);
+	if (dynvhost_mem_idle_pass(mem) != 6)
+		_exit(3);
+}
+
+static void
+a_limit_of_locked_memory_is_an_error_and_no_more(void **state)
+{
+	struct mt_end end = mt_child(system_lock_little, NULL);
+
+	if (!WIFEXITED(end.status) || WEXITSTATUS(end.status) % 77 != 0)
+		fail_msg("status 0x%x: %s", end.status, end.said);
+	if (WEXITSTATUS(end.status) == 77)
+		mt_skip("must be root to become nobody, and nobody may lock memory");
+}
+#endif
+
 static void
 more_than_the_address_space_is_refused(void **state)
 {
@@ -569,6 +615,7 @@ main(void)
 	const struct CMUnitTest of_small_pages[] = {
 		cmocka_unit_test(a_terabyte_connects_in_milliseconds_and_kilobytes),
 		cmocka_unit_test(so_it_does_in_a_process_that_locks_its_memory),
+		cmocka_unit_test(a_limit_of_locked_memory_is_an_error_and_no_more),
 		cmocka_unit_test(more_than_the_address_space_is_refused),
 		cmocka_unit_test(a_process_full_of_mappings_can_still_let_go),
 	};

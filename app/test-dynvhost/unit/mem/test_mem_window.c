@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "mem_test.h"
@@ -528,6 +530,26 @@ eager_opens_everything_at_once(void **state)
 	window_teardown(&s);
 }
 
+/** Repairs and opens may meet; whoever is late finds the page there. */
+static void
+a_page_that_is_there_already_is_no_obstacle(void **state)
+{
+	struct window_setup s = window_setup(NULL);
+	struct uffdio_continue early = {.range.len = MT_PAGE};
+	uint64_t first;
+
+	mt_fill(s.fd, 0, SIZE);
+	for (first = 2; first <= 4; first++) {
+		early.range.start = (uintptr_t)s.view->region[0]->window[READ].base +
+				    4 * first * MT_PAGE + (first - 2) * MT_PAGE;
+		assert_int_equal(ioctl(s.mem->fence.fd, UFFDIO_CONTINUE, &early), 0);
+		mt_hva(s.view, MT_GPA + 4 * first * MT_PAGE, 3 * MT_PAGE, READ);
+	}
+	window_expect(&s, 9 * MT_PAGE, 0);
+	assert_int_equal(mt_stats(s.mem).opens, 9);
+	window_teardown(&s);
+}
+
 int
 main(void)
 {
@@ -562,8 +584,13 @@ main(void)
 		cmocka_unit_test(a_granule_of_huge_mappings_takes_only_what_is_wanted),
 	};
 
+	const struct CMUnitTest of_userfaultfd[] = {
+		cmocka_unit_test(a_page_that_is_there_already_is_no_obstacle),
+	};
+
 	return mt_run(tests, sizeof(tests) / sizeof(tests[0]), MT_ALL) +
-	       mt_run(of_small_pages, 1, MT_SMALL) + mt_run(of_mappings, 1, MT_MMAP) +
+	       mt_run(of_userfaultfd, 1, MT_UFFD) + mt_run(of_small_pages, 1, MT_SMALL) +
+	       mt_run(of_mappings, 1, MT_MMAP) +
 	       mt_run(of_known_pages, 1, MT_LIST(&mt_uffd, &mt_mmap, &mt_uffd_huge)) +
 	       mt_run(of_unknown_pages, 1, MT_LIST(&mt_mmap_huge));
 }
