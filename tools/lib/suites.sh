@@ -48,7 +48,8 @@ time_limit()
 	local seconds=180
 
 	case $1 in
-	e2e | build) seconds=1200 ;;
+	build | lint) seconds=1200 ;;
+	e2e) seconds=2700 ;;
 	esac
 	[ "${DYNVHOST_TEST_LONG:-0}" != 1 ] || seconds=$((seconds * 10))
 	echo "$seconds"

@@ -65,7 +65,7 @@ struct dynvhost_backend {
  * Make a back-end whose socket is there but not yet watched. Any thread.
  * @return 0, or -errno as dynvhost_socket_listen(), -ENOMEM.
  */
-int backend_make(const struct dynvhost_backend_config *config, struct dynvhost_backend **backend);
+int backend_make(const struct dynvhost_backend_config *config, struct dynvhost_backend **made);
 
 /**
  * Free a back-end that is dead or was never watched, and remove the file of its socket, unless

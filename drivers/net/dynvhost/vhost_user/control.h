@@ -42,7 +42,7 @@ struct dynvhost_backend;
  *         the control thread: others may be waiting for it to end. Any thread.
  */
 int dynvhost_backend_create(
-	const struct dynvhost_backend_config *config, struct dynvhost_backend **backend);
+	const struct dynvhost_backend_config *config, struct dynvhost_backend **out);
 
 /**
  * Close the connection and the socket, remove its file, and free the back-end. When this returns no

@@ -52,19 +52,19 @@ void session_reply_u64(struct dynvhost_msg *reply, const struct dynvhost_msg *ms
 void session_start_rings(struct dynvhost_session *session);
 
 /** Stop one ring and remember its position. Queues outside. */
-void session_stop_ring(struct dynvhost_session *session, uint16_t ring);
+void session_stop_ring(struct dynvhost_session *session, uint16_t index);
 
 /** Take every started ring to the view now in force, or stop it where it does not fit. Queues outside. */
 void session_move_rings(struct dynvhost_session *session);
 
 /** Enable or disable a ring, started or not. Queues outside. */
-void session_enable_ring(struct dynvhost_session *session, uint16_t ring, bool enabled);
+void session_enable_ring(struct dynvhost_session *session, uint16_t index, bool enabled);
 
 /** Forget what the front-end said of a ring and close its fds. The ring is stopped. */
-void session_reset_ring(struct dynvhost_session *session, uint16_t ring);
+void session_reset_ring(struct dynvhost_session *session, uint16_t index);
 
 /** Notice faults of a ring: log and signal them once. */
-void session_tell_fault(struct dynvhost_session *session, uint16_t ring);
+void session_tell_fault(struct dynvhost_session *session, uint16_t index);
 
 /** Work out link and ring states anew and note what changed. */
 void session_update_link(struct dynvhost_session *session);

@@ -305,7 +305,7 @@ conn_read(struct dynvhost_conn *conn, uint64_t now_ms)
 	else
 		n = conn_read_payload(conn);
 	if (n < 0)
-		return n;
+		return (int)n;
 	if (n == 0) {
 		conn->at_end = true;
 		return -ECONNRESET;

@@ -39,10 +39,11 @@ static const struct dynvhost_vq_format *const vq_formats[] = {
 static const struct dynvhost_vq_format *
 vq_choose_format(uint64_t features)
 {
-	unsigned int i = 0;
+	unsigned int i;
 
-	while ((features & vq_formats[i]->feature) != vq_formats[i]->feature)
-		i++;
+	for (i = 0; i < RTE_DIM(vq_formats) - 1; i++)
+		if ((features & vq_formats[i]->feature) != 0)
+			break;
 	return vq_formats[i];
 }
 
