@@ -304,8 +304,9 @@ uint64_t dynvhost_mem_idle_pass(struct dynvhost_mem *mem);
 bool dynvhost_mem_idle_pending(const struct dynvhost_mem *mem);
 
 /**
- * Whether an open was refused because of the cap of open bytes since the last pass began. Passes
- * that follow each other sooner than by idle time make room: pages go after two passes without use.
+ * Whether an open was refused since the last pass began because of the cap of open bytes, or for
+ * want of mappings. Passes that follow each other sooner than by idle time make room: pages go after
+ * two passes without use.
  * Any thread.
  */
 bool dynvhost_mem_wants_room(const struct dynvhost_mem *mem);

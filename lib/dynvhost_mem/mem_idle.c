@@ -176,6 +176,7 @@ dynvhost_mem_idle_pass(struct dynvhost_mem *mem)
 	if (mem->engine->whole || dynvhost_mem_is_lost(mem))
 		return 0;
 	if (idle->region == NULL) {
+		mem_window_restore(mem);
 		atomic_store_explicit(&mem->room_wanted, false, memory_order_relaxed);
 		idle->region = mem->regions;
 		idle->right = DYNVHOST_MEM_READ;

@@ -14,6 +14,7 @@
  *	mem_pages.c    a window's state bytes and the index of those that are not closed
  *	mem_reserve.c  address ranges that hold nothing
  *	mem_engine_*   page-table engines
+ *	mem_spare.c    mappings kept for the rest of the process
  *	mem_trial.c    whether an engine works here
  *	mem_window.c   when a page opens and closes; what that costs
  *	mem_group.c    opening closed pages together
@@ -72,6 +73,9 @@
 #define MEM_OPEN_PAYBACK UINT64_C(4)
 #define MEM_OPEN_MOST_NS (UINT64_C(125000000) * MEM_OPEN_PAYBACK)
 
+/** Bytes from one mapping of a hoard to the next: whole pages, whatever size pages have. */
+#define MEM_HOARD_STRIDE ((size_t)65536)
+
 /** Private state bit: an engine call that opened pages began with this one (see mem_window.c). */
 #define MEM_PAGE_HEAD 0x10u
 
@@ -98,6 +102,8 @@ struct mem_sys_ops {
 	int (*ioctl)(int fd, unsigned long request, void *arg);
 	int (*userfaultfd)(int flags);
 	int (*memfd_create)(const char *name, unsigned int flags);
+	/** Make @p n mappings that serve for nothing, MEM_HOARD_STRIDE apart; all or NULL. */
+	void *(*hoard)(unsigned int n);
 	int (*loadable)(const void *addr); /**< 0 when 8 bytes can be loaded, no signal if not */
 	void *(*calloc)(size_t n, size_t size);
 	long (*get_mempolicy)(int *mode, unsigned long *nodes, unsigned long max_node, void *addr,
@@ -153,6 +159,7 @@ struct mem_region {
 	uint64_t first_file_page; /**< page number in the file of window page 0 */
 	uint32_t granule_pages;
 	uint32_t refs;    /**< views */
+	bool spares;      /**< one of those a spare of mappings is kept for */
 	atomic_bool lost; /**< counted in the port's lost_regions */
 };
 
@@ -201,7 +208,7 @@ struct dynvhost_mem {
 	struct mem_rate opens;
 	struct mem_rate fills;
 	struct mem_idle idle;
-	atomic_bool room_wanted;       /**< the cap has refused an open since the last pass began */
+	atomic_bool room_wanted; /**< an open was refused for want of room since a pass began */
 	_Atomic uint32_t lost_regions; /**< regions with pages whose memory is gone */
 	struct mem_counters counters;
 	char stray[96]; /**< how the report of a stray pointer begins */
@@ -305,6 +312,24 @@ void mem_pages_mark(struct mem_pages *pages, uint64_t page);
  */
 uint64_t mem_pages_next(struct mem_pages *pages, uint64_t from);
 
+/** One more region will need mappings for its open pages. */
+void mem_spare_join(void);
+
+/** One less does. */
+void mem_spare_leave(void);
+
+/** Whether open pages may have so many mappings. Any thread. */
+bool mem_spare_allows(int64_t mappings);
+
+/** The kernel has no mapping left while open pages have @p mappings: use the spare. Any thread. */
+void mem_spare_use(int64_t mappings);
+
+/**
+ * See whether there is a spare again, and let open pages have more than @p mappings then; from
+ * @p most on, no limit is needed. Control thread.
+ */
+void mem_spare_restore(int64_t mappings, int64_t most);
+
 /** Reserve and set up both windows of a region whose other fields are filled in. 0 or -errno. */
 int mem_windows_init(struct mem_region *region);
 
@@ -357,6 +382,9 @@ bool mem_window_claim_idle(struct mem_region *region, enum dynvhost_mem_right ri
  */
 bool mem_window_close_run(
 	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t end);
+
+/** Let pages open again for which there were no mappings. Control thread. */
+void mem_window_restore(const struct dynvhost_mem *mem);
 
 /** Number of the granule that a page lies in; granules are aligned in the file. */
 static inline uint64_t

@@ -53,6 +53,27 @@ sys_memfd_create(const char *name, unsigned int flags)
 	return memfd_create(name, flags);
 }
 
+static void *
+sys_hoard(unsigned int n)
+{
+	const size_t length = n * MEM_HOARD_STRIDE;
+	uint8_t *map = mmap(
+		NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int rc;
+	size_t at;
+
+	if (map == MAP_FAILED)
+		return NULL;
+	/* None is like its neighbours, and none like the reservations of windows. */
+	rc = madvise(map, length, MADV_DONTDUMP);
+	for (at = 0; at < length && rc == 0; at += 2 * MEM_HOARD_STRIDE)
+		rc = madvise(map + at, MEM_HOARD_STRIDE, MADV_DONTFORK);
+	if (rc == 0)
+		return map;
+	munmap(map, length);
+	return NULL;
+}
+
 /**
  * Has the kernel read a signal set from there, which it does before it finds that it has nothing to
  * do with it (EINVAL).
@@ -113,6 +134,7 @@ const struct mem_sys_ops dynvhost_mem_sys_real = {
 	.ioctl = sys_ioctl,
 	.userfaultfd = sys_userfaultfd,
 	.memfd_create = sys_memfd_create,
+	.hoard = sys_hoard,
 	.loadable = sys_loadable,
 	.calloc = calloc,
 	.get_mempolicy = get_mempolicy,

@@ -64,7 +64,8 @@ window_uncharge(
 
 /**
  * Charge for mappings of one call. Those of all ports together have a limit, and one port may have
- * no more of them than it leaves to others: there is always some room for the next.
+ * no more of them than it leaves to others: there is always some room for the next. The limit is
+ * lower while the process has none left.
  */
 static bool
 window_charge_mappings(struct dynvhost_mem *mem, int64_t n)
@@ -75,7 +76,7 @@ window_charge_mappings(struct dynvhost_mem *mem, int64_t n)
 		return true;
 	all = atomic_fetch_add_explicit(&window_mappings, n, memory_order_relaxed) + n;
 	own = atomic_fetch_add_explicit(&mem->mappings, n, memory_order_relaxed) + n;
-	return own <= mem->max_mappings - all;
+	return own <= mem->max_mappings - all && mem_spare_allows(all);
 }
 
 /** Charge for bytes of the cap. */
@@ -89,10 +90,7 @@ window_charge_bytes(struct dynvhost_mem *mem, enum dynvhost_mem_right right, uin
 	before = atomic_fetch_add_explicit(&counters->loadable_bytes, bytes, memory_order_relaxed);
 	if (right == DYNVHOST_MEM_WRITE)
 		mem_count(&counters->storable_bytes, bytes);
-	if (max_bytes == 0 || (before <= max_bytes && bytes <= max_bytes - before))
-		return true;
-	atomic_store_explicit(&mem->room_wanted, true, memory_order_relaxed);
-	return false;
+	return max_bytes == 0 || (before <= max_bytes && bytes <= max_bytes - before);
 }
 
 /** Account for one call that makes @p bytes reachable, before it is made. 0 or -EAGAIN. */
@@ -105,6 +103,7 @@ window_charge(struct mem_region *region, enum dynvhost_mem_right right, uint64_t
 	if (window_charge_bytes(mem, right, bytes) && mappings)
 		return 0;
 	window_uncharge(region, right, bytes, 1);
+	atomic_store_explicit(&mem->room_wanted, true, memory_order_relaxed);
 	return -EAGAIN;
 }
 
@@ -129,6 +128,14 @@ window_opened(struct mem_region *region, uint64_t n, uint64_t now_ns)
 	mem_count(&mem->counters.opens, n);
 	atomic_store_explicit(&mem->counters.last_open_ns, now_ns, memory_order_relaxed);
 	window_raise_peaks(&mem->counters);
+}
+
+/** The kernel has no mapping left: leave the last ones to others, and close what can be closed. */
+static void
+window_run_short(struct dynvhost_mem *mem)
+{
+	mem_spare_use(atomic_load_explicit(&window_mappings, memory_order_relaxed));
+	atomic_store_explicit(&mem->room_wanted, true, memory_order_relaxed);
 }
 
 int
@@ -157,7 +164,16 @@ mem_window_open_run(struct mem_region *region, enum dynvhost_mem_right right, ui
 		mem_region_lose(region);
 	if (rc != 0 && rc != -EBUSY && !engine->whole)
 		window_uncharge(region, right, (n - *opened) << shift, *opened == 0 ? 1 : 0);
+	if (rc == -ENOMEM && engine->mappings != 0)
+		window_run_short(region->pub.mem);
 	return rc;
+}
+
+void
+mem_window_restore(const struct dynvhost_mem *mem)
+{
+	mem_spare_restore(
+		atomic_load_explicit(&window_mappings, memory_order_relaxed), mem->max_mappings);
 }
 
 void
@@ -364,8 +380,12 @@ window_map_probe(struct mem_region *region)
 int
 mem_windows_init(struct mem_region *region)
 {
-	int rc = window_init(region, DYNVHOST_MEM_READ);
+	int rc;
 
+	region->spares = region->engine->mappings != 0;
+	if (region->spares)
+		mem_spare_join();
+	rc = window_init(region, DYNVHOST_MEM_READ);
 	if (rc == 0)
 		rc = window_init(region, DYNVHOST_MEM_WRITE);
 	if (rc == 0 && region->file->countable)
@@ -391,4 +411,7 @@ mem_windows_fini(struct mem_region *region)
 	if (region->probe != NULL)
 		dynvhost_mem_sys->munmap(region->probe, region->window[0].engine.length);
 	region->probe = NULL;
+	if (region->spares)
+		mem_spare_leave();
+	region->spares = false;
 }

@@ -118,6 +118,12 @@ mt_fail_memfd_create(const char *name, unsigned int flags)
 	return mt_fails(EMFILE) ? -1 : memfd_create(name, flags);
 }
 
+static void *
+mt_fail_hoard(unsigned int n)
+{
+	return mt_fails(ENOMEM) ? NULL : dynvhost_mem_sys_real.hoard(n);
+}
+
 static int
 mt_fail_loadable(const void *addr)
 {
@@ -162,6 +168,7 @@ static struct mem_sys_ops mt_fail_ops = {
 	.ioctl = mt_fail_ioctl,
 	.userfaultfd = mt_fail_userfaultfd,
 	.memfd_create = mt_fail_memfd_create,
+	.hoard = mt_fail_hoard,
 	.loadable = mt_fail_loadable,
 	.calloc = mt_fail_calloc,
 	.get_mempolicy = mt_fail_get_mempolicy,

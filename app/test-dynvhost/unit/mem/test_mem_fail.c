@@ -280,6 +280,8 @@ a_gap_kills_the_window_and_stays(void **state)
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	assert_ptr_equal(stranger, fail_gap);
 	*stranger = 'S';
+	/* There are mappings again. */
+	dynvhost_mem_idle_pass(mem);
 	/* No page of the window opens any more; those that are open still serve. */
 	assert_int_equal(
 		mt_translate(view, MT_GPA + 5 * MT_PAGE, 1, DYNVHOST_MEM_WRITE, &span), -EAGAIN);

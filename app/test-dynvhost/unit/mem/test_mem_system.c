@@ -536,6 +536,12 @@ a_process_full_of_mappings_can_still_let_go(void **state)
 {
 	mt_skip("a sanitizer needs mappings itself");
 }
+
+static void
+the_last_mappings_are_not_for_the_guest(void **state)
+{
+	mt_skip("a sanitizer needs mappings itself");
+}
 #else
 /**
  * Use up the mappings of the process, by one mapping with a different right in every other page.
@@ -597,6 +603,84 @@ a_process_full_of_mappings_can_still_let_go(void **state)
 	dynvhost_mem_destroy(mem);
 	close(fd);
 }
+
+/** Mappings that this process can still have, up to the length of @p map. */
+static unsigned int
+system_count_free(void *map[64])
+{
+	unsigned int n, i;
+
+	for (n = 0; n < 64; n++) {
+		/* No neighbour to merge with. */
+		map[n] = mmap(NULL, MT_4K, n % 2 == 0 ? PROT_READ : PROT_NONE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (map[n] == MAP_FAILED)
+			break;
+	}
+	for (i = 0; i < n; i++)
+		munmap(map[i], MT_4K);
+	return n;
+}
+
+/** Use every other page of a region. @return how many could be used. */
+static unsigned int
+system_use_alternate(const struct dynvhost_mem_view *view)
+{
+	struct dynvhost_mem_span span;
+	unsigned int n = 0;
+	uint64_t page;
+
+	for (page = 0; page < view->region[0]->size / MT_PAGE; page += 2)
+		n += mt_translate(view, MT_GPA + page * MT_PAGE, 1, READ, &span) == 0;
+	return n;
+}
+
+/** A guest that keeps all its pages in use, while the application has taken most mappings. */
+static void
+the_last_mappings_are_not_for_the_guest(void **state)
+{
+	const uint64_t length = UINT64_C(100000) * MT_PAGE, size = 4096 * MT_PAGE;
+	unsigned int left[3], used[4], pages = (unsigned int)(size / MT_PAGE / 2), i;
+	struct dynvhost_mem *mem = mt_create(NULL);
+	unsigned int maps = mt_count_maps();
+	int fd = mt_memfd(size);
+	struct dynvhost_mem_view *view = mt_view(mem, fd, size);
+	bool wants_room;
+	void *map[64];
+	uint8_t *full;
+
+	full = system_use_up_mappings(length);
+	if (full == NULL)
+		mt_skip("vm.max_map_count is above 100000");
+	/* Room for some hundred pages. */
+	munmap(full, 1000 * MT_PAGE);
+	used[0] = system_use_alternate(view);
+	wants_room = dynvhost_mem_wants_room(mem);
+	left[0] = system_count_free(map);
+	for (i = 1; i < 3; i++) {
+		dynvhost_mem_idle_pass(mem);
+		used[i] = system_use_alternate(view);
+		left[i] = system_count_free(map);
+	}
+	munmap(full + 1000 * MT_PAGE, length - 1000 * MT_PAGE);
+	for (i = 0, used[3] = 0; i < 16 && used[3] < pages; i++) {
+		dynvhost_mem_idle_pass(mem);
+		used[3] = system_use_alternate(view);
+	}
+
+	print_message("%u of %u pages, then %u, %u, with room %u after %u passes\n", used[0], pages,
+		used[1], used[2], used[3], i);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(left[i], 64);
+	assert_true(wants_room);
+	assert_in_range(used[0], 100, pages - 1);
+	assert_in_range(used[2], 100, used[0]);
+	assert_int_equal(used[3], pages);
+	dynvhost_mem_view_release(view);
+	assert_int_equal(mt_count_maps(), maps);
+	dynvhost_mem_destroy(mem);
+	close(fd);
+}
 #endif
 
 int
@@ -619,6 +703,9 @@ main(void)
 		cmocka_unit_test(more_than_the_address_space_is_refused),
 		cmocka_unit_test(a_process_full_of_mappings_can_still_let_go),
 	};
+	const struct CMUnitTest of_mappings[] = {
+		cmocka_unit_test(the_last_mappings_are_not_for_the_guest),
+	};
 	const struct CMUnitTest of_huge_pages[] = {
 		cmocka_unit_test(huge_pages_open_one_by_one),
 		cmocka_unit_test(huge_files_are_never_grown),
@@ -630,5 +717,6 @@ main(void)
 	       mt_run(of_userfaultfd, 1, MT_UFFD) +
 	       mt_run(of_small_pages, sizeof(of_small_pages) / sizeof(of_small_pages[0]),
 		       MT_SMALL) +
+	       mt_run(of_mappings, 1, MT_LIST(&mt_mmap)) +
 	       mt_run(of_huge_pages, sizeof(of_huge_pages) / sizeof(of_huge_pages[0]), MT_HUGE);
 }
