@@ -14,6 +14,7 @@
  *	Features  C13–C21  test_conform_features; C13 with an MTU: later
  *	Memory    C22–C35  test_conform_memory, what the table messages say and refuse
  *	          C27–C30, C33, C36–C38  test_conform_mapping, what becomes of memory under traffic
+ *	          closing of idle pages: test_conform_idle
  *	Rings     C39–C45, C49, C56, C57  test_conform_ring_setup
  *	          C46–C48, C50–C53, C55   test_conform_ring_life
  *	          C54      later: packed rings

@@ -7,74 +7,26 @@ The bounds come from the page tables' own arithmetic: the rings lie in so many p
 lies in at most two. Any more than that is memory the switch had no business with.
 """
 
-from dataclasses import dataclass
-
 from harness import eal, hugepages
 from harness.errors import check
-from harness.exposure import PAGE, Exposure
+from harness.exposure import PAGE
 from harness.guest import Guest
 from harness.lab import Lab
 from harness.pair import Pair, ping
+from harness.rings import QUEUES, check_rings_only, rings_of
 from harness.tap import case, note
 from harness.testpmd import Testpmd, socket_of
 from harness.wait import until
 
-HUGE_PAGE = 2 << 20
 GUEST_MB = 256
-# A page closes at most map-idle-ms after its last use, which is 1000 unless told otherwise.
-IDLE_SECONDS = 5.0
 NEVER_CLOSE = ',map-idle-ms=0'
 NOWHERE = '10.0.0.99'
 NOWHERE_MAC = '02:aa:00:00:00:99'
 
 
-@dataclass(frozen=True)
-class RingPages:
-    """Pages of one virtqueue as Linux lays it out: one block that starts on a page border, with
-    descriptors, available ring and used ring one after the other (virtio 1.2 §2.7)."""
-    entries: int
-    page: int
-
-    @property
-    def _used_start(self) -> int:
-        available_end = 16 * self.entries + 6 + 2 * self.entries
-        return (available_end + 63) // 64 * 64
-
-    @property
-    def read(self) -> int:
-        """Pages the device must load from: descriptors and available ring."""
-        return self._pages(0, 16 * self.entries + 6 + 2 * self.entries)
-
-    @property
-    def written(self) -> int:
-        """Pages the device must store to: the used ring."""
-        return self._pages(self._used_start, self._used_start + 6 + 8 * self.entries)
-
-    def _pages(self, start: int, end: int) -> int:
-        return (end - 1) // self.page - start // self.page + 1
-
-
-QUEUES = 2
-
-
-def _rings(guest: Guest) -> RingPages:
-    """The geometry of each of the guest's two queues, by its own account."""
-    entries = int(guest.ok("ethtool -g eth0 | sed -n '/Current/,$s/^RX:[^0-9]*//p'"))
-    return RingPages(entries, HUGE_PAGE if guest.hugetlb else PAGE)
-
-
 def _switch(lab: Lab, ports: int, options: str = '') -> Testpmd:
     return Testpmd(lab, 'switch', [
         eal.vdev(lab.settings, port, socket_of(lab, port), options) for port in range(ports)])
-
-
-def _check_rings_only(seen: Exposure, rings: RingPages) -> None:
-    storable = QUEUES * rings.written * rings.page
-    loadable = storable + QUEUES * rings.read * rings.page
-    note(f'loadable {seen.loadable >> 10} KiB of at most {loadable >> 10}, '
-         f'storable {seen.storable >> 10} KiB of at most {storable >> 10}')
-    check(0 < seen.loadable <= loadable, f'{seen.loadable} bytes loadable, rings are {loadable}')
-    check(0 < seen.storable <= storable, f'{seen.storable} bytes storable, rings are {storable}')
 
 
 def _before_traffic(lab: Lab, hugetlb: bool) -> None:
@@ -88,7 +40,9 @@ def _before_traffic(lab: Lab, hugetlb: bool) -> None:
     switch.wait_link(0)
     counted = switch.stats(0)
     check(counted.rx_packets == counted.tx_packets == 0, f'there was traffic: {counted}')
-    _check_rings_only(guest.exposed_to(switch.pid), _rings(guest))
+    seen = guest.exposed_to(switch.pid)
+    note(f'loadable {seen.loadable >> 10} KiB, storable {seen.storable >> 10} KiB')
+    check_rings_only(seen, rings_of(guest))
 
 
 @case('exposure: before traffic only rings are reachable, 4 KiB pages', ours_only=True)
@@ -106,7 +60,7 @@ def packets_and_rings(lab: Lab) -> None:
     switch = _switch(lab, 2, NEVER_CLOSE)
     switch.start()
     pair = Pair(lab, [socket_of(lab, port) for port in (0, 1)])
-    rings = _rings(pair.a)
+    rings = rings_of(pair.a)
     for count in (1, 10, lab.settings.count(200, 5000)):
         pair.ping(count)
         counted = switch.stats(0)
@@ -122,23 +76,6 @@ def packets_and_rings(lab: Lab) -> None:
         check(seen.storable <= storable, f'{seen.storable} bytes storable, bound {storable}')
 
 
-@case('exposure: pages that fall idle are let go, down to the rings', ours_only=True)
-def idle_pages_close(lab: Lab) -> None:
-    switch = _switch(lab, 2)
-    switch.start()
-    pair = Pair(lab, [socket_of(lab, port) for port in (0, 1)])
-    rings = _rings(pair.a)
-    limit = QUEUES * (rings.read + rings.written) * PAGE
-    for _ in range(lab.settings.count(2, 20)):
-        pair.exchange_files(2)
-        busy = pair.a.exposed_to(switch.pid).loadable
-        check(busy > limit, 'a transfer opened nothing')
-        until(lambda: pair.a.exposed_to(switch.pid).loadable <= limit, IDLE_SECONDS,
-              f'only rings to be reachable again after {busy} bytes', every=0.1)
-        _check_rings_only(pair.a.exposed_to(switch.pid), rings)
-    pair.ping()
-
-
 @case('exposure: what a guest only sends never becomes storable', ours_only=True)
 def sent_data_is_read_only(lab: Lab) -> None:
     switch = _switch(lab, 1, NEVER_CLOSE)
@@ -152,7 +89,7 @@ def sent_data_is_read_only(lab: Lab) -> None:
     for size in (56, 1400):
         guest.run(f'ping -q -c {count} -i 0.002 -W 1 -s {size} {NOWHERE}', 120.0)
     until(lambda: switch.stats(0).rx_packets >= 2 * count, 10.0, f'{2 * count} packets', every=0.2)
-    rings = _rings(guest)
+    rings = rings_of(guest)
     seen = guest.exposed_to(switch.pid)
     used = QUEUES * rings.written * PAGE
     note(f'{2 * count} packets sent: loadable {seen.loadable >> 10} KiB, '
