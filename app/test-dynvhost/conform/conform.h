@@ -11,14 +11,14 @@
  * the number that it answers:
  *
  *	Wire      C1–C12   test_conform_wire
- *	Features  C13–C21  test_conform_features; C13 with an MTU: later
+ *	Features  C13–C21  test_conform_features
  *	Memory    C22–C35  test_conform_memory, what the table messages say and refuse
  *	          C27–C30, C33, C36–C38  test_conform_mapping, what becomes of memory under traffic
  *	          closing of idle pages: test_conform_idle
  *	Rings     C39–C45, C49, C56, C57  test_conform_ring_setup
  *	          C46–C48, C50–C53, C55   test_conform_ring_life
  *	          C54      later: packed rings
- *	Device    C58, C59 test_conform_misc
+ *	Device    C58, C59, C77, C78      test_conform_device
  *	virtio    C60–C62, C67, C69       test_conform_misc
  *	          C66, C67 (malformed), C68  hostile: test_hostile_chain, test_hostile_ring
  *	          C63–C65  later: offloads
@@ -26,8 +26,6 @@
  *	          C71      later: IN_ORDER
  *	          C72      hostile: test_hostile_ring (a racing guest on split rings)
  *	Migration C73–C76  later: dirty log
- *	          C77      later: RARP
- *	          C78      later: MTU
  *	Restart   C79      later
  *	          C80      hostile: test_hostile_vanish
  */

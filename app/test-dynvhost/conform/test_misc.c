@@ -3,8 +3,7 @@
  */
 
 /*
- * Conformance: device status and resets (vhost-user.rst), and what virtio says about packets and
- * signals in split rings (virtio 1.2 §2.7, §5.1.6).
+ * Conformance: what virtio says about packets and signals in split rings (virtio 1.2 §2.7, §5.1.6).
  */
 
 #include <stdlib.h>
@@ -13,80 +12,6 @@
 #include "conform.h"
 
 #define MIB (1ull << 20)
-
-#define STATUS_ACKNOWLEDGED (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)
-
-static void
-test_c58_reset_owner_keeps_connection_and_memory(void **state)
-{
-	struct rig *rig = rig_main();
-
-	rig_open(rig, NULL);
-	rig_exchange(rig, 0, 32);
-	fe_reset_owner(&rig->fe, FE_OK);
-	nic_stop(&rig->nic);
-	/* The regions are not sent again. */
-	nic_start(&rig->nic);
-	port_wait_link(&rig->port, true);
-	rig_exchange(rig, 0, 32);
-}
-
-static void
-test_c58_reset_device_fails_or_disables_rings_alone(void **state)
-{
-	struct rig *rig = rig_main();
-	bool offered;
-
-	rig_open(rig, NULL);
-	offered = (fe_get_protocol_features(&rig->fe) & BIT(VU_PF_RESET_DEVICE)) != 0;
-	fe_reset_device(&rig->fe, offered ? FE_OK : FE_REFUSED);
-	if (!offered) {
-		rig_exchange(rig, 0, 32);
-		return;
-	}
-	rig_expect_nothing_received(rig, 0);
-	nic_stop(&rig->nic);
-	nic_start(&rig->nic);
-	port_wait_link(&rig->port, true);
-	rig_exchange(rig, 0, 32);
-}
-
-static void
-test_c59_status_is_kept(void **state)
-{
-	struct rig *rig = rig_main();
-
-	rig_prepare(rig, NULL);
-	nic_negotiate(&rig->nic);
-	assert_int_equal(fe_get_status(&rig->fe), 0);
-	fe_set_status(&rig->fe, STATUS_ACKNOWLEDGED, FE_OK);
-	assert_int_equal(fe_get_status(&rig->fe), STATUS_ACKNOWLEDGED);
-	fe_set_status(&rig->fe, 0x100, FE_REFUSED);
-	fe_set_status(&rig->fe, UINT64_MAX, FE_REFUSED);
-	assert_int_equal(fe_get_status(&rig->fe), STATUS_ACKNOWLEDGED);
-	rig_offer_buffers(rig);
-	nic_start(&rig->nic);
-	port_wait_link(&rig->port, true);
-	assert_true(fe_get_status(&rig->fe) & VIRTIO_CONFIG_S_DRIVER_OK);
-	nic_stop(&rig->nic);
-	assert_int_equal(fe_get_status(&rig->fe), 0);
-}
-
-static void
-test_c59_features_ok_tells_that_features_failed(void **state)
-{
-	const uint64_t status = STATUS_ACKNOWLEDGED | VIRTIO_CONFIG_S_FEATURES_OK;
-	struct rig *rig = rig_main();
-
-	rig_prepare(rig, NULL);
-	nic_negotiate(&rig->nic);
-	fe_set_features(&rig->fe, CONFORM_NO_FEATURE, FE_REFUSED);
-	fe_set_status(&rig->fe, status, FE_ANSWERED);
-	assert_int_equal(fe_get_status(&rig->fe) & VIRTIO_CONFIG_S_FEATURES_OK, 0);
-	fe_set_features(&rig->fe, rig->nic.features, FE_OK);
-	fe_set_status(&rig->fe, status, FE_OK);
-	assert_int_equal(fe_get_status(&rig->fe), status);
-}
 
 /* Packets each way with a header of @p hdr_len bytes: any other length would shift them. */
 static void
@@ -465,10 +390,6 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		RIG_TEST(test_c58_reset_owner_keeps_connection_and_memory),
-		RIG_TEST(test_c58_reset_device_fails_or_disables_rings_alone),
-		RIG_TEST(test_c59_status_is_kept),
-		RIG_TEST(test_c59_features_ok_tells_that_features_failed),
 		RIG_TEST(test_c60_header_length_follows_features),
 		RIG_TEST(test_c60_header_length_changes_between_two_starts),
 		RIG_TEST(test_c61_header_of_sent_packet_lies_anyhow),

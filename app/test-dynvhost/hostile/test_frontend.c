@@ -393,6 +393,65 @@ test_h25_pairs_with_holes_are_served_where_complete(void **state)
 	rig_to_guest(rig, 1, 100, 0);
 }
 
+/* The error fd of a ring must be signalled, once. */
+static void
+frontend_expect_error(struct rig *rig, int err_fd)
+{
+	uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
+	unsigned int looks = 0;
+
+	while (nic_read_eventfd(err_fd) == 0) {
+		if (mock_now_ms() > deadline)
+			mock_fail("no signal on the error fd");
+		rig_poll(rig);
+		mock_relax(&looks);
+	}
+	rig_expect_nothing_received(rig, 0);
+	assert_int_equal(nic_read_eventfd(err_fd), 0);
+}
+
+static void
+test_h18_h49_h72_error_fd_tells_of_rings_that_stop(void **state)
+{
+	struct rig *rig = rig_main();
+	int err_fd = frontend_eventfd(EFD_NONBLOCK);
+	struct vu_mem_region region;
+	struct split_ring *tx;
+	struct fe_ring ring;
+
+	rig_open(rig, NULL);
+	tx = &rig->nic.ring[NIC_TX(0)].ring;
+	region = fe_region(&rig->ram.region[0]);
+	fe_set_vring_err(&rig->fe, NIC_TX(0), err_fd, FE_OK);
+	rig_exchange(rig, 0, 64);
+	assert_int_equal(nic_read_eventfd(err_fd), 0);
+
+	/* The guest breaks the ring. */
+	split_ring_force_avail_idx(tx, (uint16_t)(tx->avail_idx + 1000));
+	frontend_expect_error(rig, err_fd);
+	rig_revive(rig, NIC_TX(0));
+	rig_exchange(rig, 0, 64);
+
+	/* Stopping a ring gives its error fd back, as the other ones. */
+	fe_set_vring_err(&rig->fe, NIC_TX(0), err_fd, FE_OK);
+	fe_rem_mem_reg(&rig->fe, &region, NULL, 0, FE_OK);
+	frontend_expect_error(rig, err_fd);
+	fe_add_mem_reg(&rig->fe, &region, &rig->ram.file[0].fd, 1, FE_OK);
+	rig_revive(rig, NIC_RX(0));
+	rig_revive(rig, NIC_TX(0));
+	rig_exchange(rig, 0, 64);
+
+	/* A ring that cannot start. */
+	ring = nic_fe_ring(&rig->nic, NIC_TX(0));
+	fe_get_vring_base(&rig->fe, NIC_TX(0));
+	fe_set_vring_err(&rig->fe, NIC_TX(0), err_fd, FE_OK);
+	ring.used_uva = region.uva + region.size - 4;
+	fe_set_vring_addr(&rig->fe, &ring, FE_OK);
+	fe_set_vring_kick(&rig->fe, NIC_TX(0), rig->nic.ring[NIC_TX(0)].kick_fd, FE_OK);
+	frontend_expect_error(rig, err_fd);
+	close(err_fd);
+}
+
 int
 main(void)
 {
@@ -409,6 +468,7 @@ main(void)
 		HOSTILE_TEST(test_h18_bad_addresses_of_a_running_ring_are_not_used),
 		HOSTILE_TEST(test_h18_unknown_address_flags_are_refused),
 		HOSTILE_TEST(test_h24_rings_switched_on_and_off_under_traffic),
+		HOSTILE_TEST(test_h18_h49_h72_error_fd_tells_of_rings_that_stop),
 		HOSTILE_TEST(test_h25_pairs_with_holes_are_served_where_complete),
 	};
 

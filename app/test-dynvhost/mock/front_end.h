@@ -173,6 +173,9 @@ uint64_t fe_get_status(struct front_end *fe);
 void fe_set_status(struct front_end *fe, uint64_t status, enum fe_want want);
 void fe_set_mtu(struct front_end *fe, uint64_t mtu, enum fe_want want);
 
+/** @param mac  six bytes. */
+void fe_send_rarp(struct front_end *fe, const uint8_t *mac, enum fe_want want);
+
 /** The wire form of a region. */
 struct vu_mem_region fe_region(const struct guest_ram_region *region);
 

@@ -116,6 +116,15 @@ fe_set_mtu(struct front_end *fe, uint64_t mtu, enum fe_want want)
 	fe_set_u64(fe, VU_NET_SET_MTU, mtu, want);
 }
 
+void
+fe_send_rarp(struct front_end *fe, const uint8_t *mac, enum fe_want want)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, mac, 6);
+	fe_set_u64(fe, VU_SEND_RARP, value, want);
+}
+
 struct vu_mem_region
 fe_region(const struct guest_ram_region *region)
 {

@@ -17,6 +17,8 @@
 #include "session.h"
 
 #define DEVARGS_MAX_IDLE_MS 3600000
+#define DEVARGS_MIN_MTU     68
+#define DEVARGS_MAX_MTU     65535
 
 /** Reads one value into @p field. @return 0 or -EINVAL. */
 typedef int (*devargs_read_t)(const char *value, void *field);
@@ -156,6 +158,18 @@ devargs_read_granule(const char *value, void *field)
 }
 
 static int
+devargs_read_mtu(const char *value, void *field)
+{
+	uint64_t number;
+
+	if (devargs_read_number(value, 10, DEVARGS_MAX_MTU, &number) < 0 ||
+		number < DEVARGS_MIN_MTU)
+		return -EINVAL;
+	*(uint16_t *)field = (uint16_t)number;
+	return 0;
+}
+
+static int
 devargs_read_idle(const char *value, void *field)
 {
 	uint64_t number;
@@ -185,6 +199,7 @@ static const struct devargs_option devargs_options[] = {
 	{DYNVHOST_ARG_MRG_RXBUF, devargs_read_bool, DEVARGS_FIELD(mrg_rxbuf), "0 or 1"},
 	{DYNVHOST_ARG_EVENT_IDX, devargs_read_bool, DEVARGS_FIELD(event_idx), "0 or 1"},
 	{DYNVHOST_ARG_INDIRECT, devargs_read_bool, DEVARGS_FIELD(indirect), "0 or 1"},
+	{DYNVHOST_ARG_MTU, devargs_read_mtu, DEVARGS_FIELD(mtu), "68 to 65535 bytes"},
 	{DYNVHOST_ARG_MAP_MODE, devargs_read_map_mode, DEVARGS_FIELD(map_mode),
 		"auto, uffd, mmap or eager"},
 	{DYNVHOST_ARG_MAP_GRANULE, devargs_read_granule, DEVARGS_FIELD(map_granule),

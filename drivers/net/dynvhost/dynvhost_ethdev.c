@@ -36,6 +36,12 @@ static_assert(ETHDEV_MAX_MTU + ETHDEV_OVERHEAD <= DYNVHOST_VQ_MAX_FRAME, "every 
 
 #define ETHDEV_BIT(n) (UINT64_C(1) << (n))
 
+/** What front-ends may use beyond the baseline of vhost-user. */
+#define ETHDEV_PROTOCOL_FEATURES                                                       \
+	(ETHDEV_BIT(VU_PF_MQ) | ETHDEV_BIT(VU_PF_RARP) | ETHDEV_BIT(VU_PF_REPLY_ACK) | \
+		ETHDEV_BIT(VU_PF_NET_MTU) | ETHDEV_BIT(VU_PF_RESET_DEVICE) |           \
+		ETHDEV_BIT(VU_PF_CONFIGURE_MEM_SLOTS) | ETHDEV_BIT(VU_PF_STATUS))
+
 /** Makes working out a link and setting it one step; never held in a callback. */
 static pthread_mutex_t ethdev_link_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -115,15 +121,30 @@ ethdev_ring_changed(void *opaque, uint16_t ring, bool enabled)
 		rte_eth_dev_callback_process(dev->eth_dev, RTE_ETH_EVENT_QUEUE_STATE, NULL);
 }
 
+static void
+ethdev_mtu_changed(void *opaque, uint16_t mtu)
+{
+	struct dynvhost_dev *dev = opaque;
+
+	atomic_store(&dev->mtu, mtu);
+	dev->eth_dev->data->mtu = mtu;
+}
+
 static const struct dynvhost_backend_ops ethdev_backend_ops = {
 	.link_changed = ethdev_link_changed,
 	.ring_changed = ethdev_ring_changed,
+	.mtu_changed = ethdev_mtu_changed,
 };
 
 static int
 ethdev_configure(struct rte_eth_dev *eth_dev)
 {
-	RTE_SET_USED(eth_dev);
+	struct dynvhost_dev *dev = eth_dev->data->dev_private;
+	uint16_t mtu = atomic_load(&dev->mtu);
+
+	/* ethdev has just put its default in; the application's own wish comes by mtu_set. */
+	if (mtu != 0)
+		eth_dev->data->mtu = mtu;
 	return 0;
 }
 
@@ -169,8 +190,8 @@ ethdev_infos_get(struct rte_eth_dev *eth_dev, struct rte_eth_dev_info *info)
 	info->max_tx_queues = dev->n_pairs;
 	info->min_rx_bufsize = ETHDEV_MIN_RX_ROOM;
 	info->min_mtu = RTE_ETHER_MIN_MTU;
-	info->max_mtu = ETHDEV_MAX_MTU;
-	info->max_rx_pktlen = ETHDEV_MAX_MTU + ETHDEV_OVERHEAD;
+	info->max_mtu = dev->max_mtu;
+	info->max_rx_pktlen = dev->max_mtu + ETHDEV_OVERHEAD;
 	info->tx_offload_capa = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	info->speed_capa = RTE_ETH_LINK_SPEED_10G;
 	return 0;
@@ -364,8 +385,8 @@ ethdev_features(const struct dynvhost_devargs *args)
 {
 	uint64_t features = ETHDEV_BIT(VIRTIO_NET_F_CTRL_VQ) | ETHDEV_BIT(VIRTIO_NET_F_CTRL_RX) |
 			    ETHDEV_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | ETHDEV_BIT(VIRTIO_NET_F_MQ) |
-			    ETHDEV_BIT(VIRTIO_F_ANY_LAYOUT) | ETHDEV_BIT(VIRTIO_F_VERSION_1) |
-			    ETHDEV_BIT(VU_F_PROTOCOL_FEATURES);
+			    ETHDEV_BIT(VIRTIO_NET_F_MTU) | ETHDEV_BIT(VIRTIO_F_ANY_LAYOUT) |
+			    ETHDEV_BIT(VIRTIO_F_VERSION_1) | ETHDEV_BIT(VU_F_PROTOCOL_FEATURES);
 
 	if (args->mrg_rxbuf)
 		features |= ETHDEV_BIT(VIRTIO_NET_F_MRG_RXBUF);
@@ -438,10 +459,8 @@ ethdev_build_backend(struct dynvhost_dev *dev)
 			{
 				.name = dev->name,
 				.features = ethdev_features(&dev->args),
-				.protocol_features = ETHDEV_BIT(VU_PF_MQ) |
-						     ETHDEV_BIT(VU_PF_REPLY_ACK) |
-						     ETHDEV_BIT(VU_PF_CONFIGURE_MEM_SLOTS) |
-						     ETHDEV_BIT(VU_PF_STATUS),
+				.protocol_features = ETHDEV_PROTOCOL_FEATURES,
+				.max_mtu = dev->max_mtu,
 				.n_rings = 2 * dev->n_pairs,
 				.vq = dev->vq,
 				.n_gates = 2 * dev->n_pairs,
@@ -505,7 +524,11 @@ ethdev_create(struct rte_vdev_device *vdev, const struct dynvhost_devargs *args)
 	snprintf(dev->name, sizeof(dev->name), "%s", rte_vdev_device_name(vdev));
 	dev->args = *args;
 	dev->n_pairs = args->queues;
+	dev->max_mtu = args->mtu != 0 ? args->mtu : ETHDEV_MAX_MTU;
 	dev->eth_dev = eth_dev;
+	atomic_init(&dev->mtu, args->mtu);
+	if (args->mtu != 0)
+		eth_dev->data->mtu = args->mtu;
 	atomic_init(&dev->link_ready, false);
 	atomic_init(&dev->link_admin, true);
 	ethdev_fill_mac(&dev->mac, eth_dev->data->port_id);

@@ -47,6 +47,7 @@ struct dynvhost_dev {
 	struct dynvhost_vq_stats *stats_base; /**< 2 * n_pairs: counters at the last reset */
 	struct dynvhost_mem_stats mem_base;   /**< likewise, of guest memory */
 	struct rte_ether_addr mac;
+	uint16_t max_mtu; /**< largest that guest or application may set */
 
 	/* Meaningful in the process that has probed the port. */
 	struct rte_eth_dev *eth_dev;
@@ -54,6 +55,7 @@ struct dynvhost_dev {
 	struct dynvhost_backend *backend;
 	struct dynvhost_gate **gate;            /**< all of rxq and txq */
 	struct dynvhost_ring_state *ring_state; /**< 2 * n_pairs */
+	_Atomic uint16_t mtu;                   /**< the front-end's, or as probed; 0: nobody's */
 	atomic_bool link_ready;                 /**< a guest is there */
 	atomic_bool link_admin;                 /**< the application wants the link up */
 	TAILQ_ENTRY(dynvhost_dev) next;

@@ -68,6 +68,7 @@ telemetry_fill_info(struct dynvhost_dev *dev, void *opaque)
 	rte_tel_data_add_dict_string(dict, "waiting_for", info.waiting_for);
 	rte_tel_data_add_dict_string(dict, "refused", info.refused);
 	rte_tel_data_add_dict_int(dict, "connected", info.connected);
+	rte_tel_data_add_dict_int(dict, "mtu", dev->eth_dev->data->mtu);
 	rte_tel_data_add_dict_int(dict, "queue_pairs", dev->n_pairs);
 	rte_tel_data_add_dict_int(dict, "rings_started", info.rings_started);
 	rte_tel_data_add_dict_int(dict, "rings_enabled", info.rings_enabled);

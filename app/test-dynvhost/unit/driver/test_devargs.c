@@ -34,6 +34,7 @@ static const struct dynvhost_devargs defaults = {
 	.mrg_rxbuf = true,
 	.event_idx = true,
 	.indirect = true,
+	.mtu = 0,
 	.map_mode = DYNVHOST_MEM_MODE_AUTO,
 	.map_granule = 0,
 	.map_idle_ms = 1000,
@@ -81,6 +82,7 @@ expect(const char *params, const struct dynvhost_devargs *want)
 	assert_int_equal(args.mrg_rxbuf, want->mrg_rxbuf);
 	assert_int_equal(args.event_idx, want->event_idx);
 	assert_int_equal(args.indirect, want->indirect);
+	assert_int_equal(args.mtu, want->mtu);
 	assert_int_equal(args.map_mode, want->map_mode);
 	assert_int_equal(args.map_granule, want->map_granule);
 	assert_int_equal(args.map_idle_ms, want->map_idle_ms);
@@ -139,6 +141,7 @@ test_all_keys_are_read_together(void **state)
 		.mrg_rxbuf = false,
 		.event_idx = false,
 		.indirect = false,
+		.mtu = 9000,
 		.map_mode = DYNVHOST_MEM_MODE_EAGER,
 		.map_granule = 2 << 20,
 		.map_idle_ms = 250,
@@ -148,7 +151,7 @@ test_all_keys_are_read_together(void **state)
 	};
 
 	expect("map-dump=1,map-require-seal=1,map-max=3G,map-idle-ms=250,map-granule=2M,map-mode="
-	       "eager,indirect=0,event-idx=0,"
+	       "eager,mtu=9000,indirect=0,event-idx=0,"
 	       "mrg-rxbuf=0,sock-group=root,sock-mode=0666,queues=128,iface=/run/vm 1/net.sock",
 		&want);
 }
@@ -332,6 +335,19 @@ test_map_granule_takes_powers_of_two_with_unit(void **state)
 }
 
 static void
+test_mtu_takes_68_to_65535(void **state)
+{
+	static const char *const bad[] = {"", "0", "67", "65536", "131072", "-1", "1500x", "0x600"};
+	struct dynvhost_devargs want = defaults;
+
+	want.mtu = 68;
+	expect("iface=/s,mtu=68", &want);
+	want.mtu = 65535;
+	expect("iface=/s,mtu=65535", &want);
+	EXPECT_VALUES_REFUSED("mtu", bad, "68 to 65535 bytes");
+}
+
+static void
 test_map_idle_ms_takes_up_to_an_hour(void **state)
 {
 	static const char *const bad[] = {"", "3600001", "-1", "+1", " 1", "1 ", "1s", "1.5",
@@ -428,7 +444,7 @@ static void
 test_parameter_string_names_every_key(void **state)
 {
 	static const char *const key[] = {"iface", "queues", "sock-mode", "sock-group", "mrg-rxbuf",
-		"event-idx", "indirect", "map-mode", "map-granule", "map-idle-ms", "map-max",
+		"event-idx", "indirect", "mtu", "map-mode", "map-granule", "map-idle-ms", "map-max",
 		"map-require-seal", "map-dump"};
 	char word[64];
 	size_t i;
@@ -453,6 +469,7 @@ main(void)
 		cmocka_unit_test(test_switches_take_0_and_1),
 		cmocka_unit_test(test_map_mode_takes_names),
 		cmocka_unit_test(test_map_granule_takes_powers_of_two_with_unit),
+		cmocka_unit_test(test_mtu_takes_68_to_65535),
 		cmocka_unit_test(test_map_idle_ms_takes_up_to_an_hour),
 		cmocka_unit_test(test_map_max_takes_bytes_with_and_without_unit),
 		cmocka_unit_test(test_unknown_key_is_named),

@@ -214,7 +214,8 @@ test_info_says_what_a_port_waits_for(void **state)
 	rig_prepare(rig, NULL);
 	fe_barrier(&rig->fe);
 	expect_info(&rig->port,
-		"link=down\nwaiting_for=SET_FEATURES\nrefused=\nconnected=1\nqueue_pairs=1\n"
+		"link=down\nwaiting_for=SET_FEATURES\nrefused=\nconnected=1\nmtu=1500\nqueue_pairs="
+		"1\n"
 		"rings_started=0\nrings_enabled=0\nfeatures=0\nprotocol_features=0\n");
 	nic_negotiate(&rig->nic);
 	fe_set_features(&rig->fe, rig->nic.features, FE_OK);
@@ -230,7 +231,8 @@ test_info_says_what_a_port_waits_for(void **state)
 	port_wait_link(&rig->port, true);
 
 	snprintf(rest, sizeof(rest),
-		"link=up\nwaiting_for=\nrefused=\nconnected=1\nqueue_pairs=1\nrings_started=2\n"
+		"link=up\nwaiting_for=\nrefused=\nconnected=1\nmtu=1500\nqueue_pairs=1\nrings_"
+		"started=2\n"
 		"rings_enabled=2\nfeatures=%" PRIu64 "\nprotocol_features=%" PRIu64 "\n",
 		rig->nic.features, rig->nic.protocol_features);
 	expect_info(&rig->port, rest);
@@ -242,7 +244,8 @@ test_info_says_what_a_port_waits_for(void **state)
 	drv_wait((ask_of_port("/dynvhost/info", rig->port.id), number_of("connected")) == 0);
 	expect_info(&rig->port,
 		"link=down\nwaiting_for=a front-end to connect\nrefused=\nconnected=0\n"
-		"queue_pairs=1\nrings_started=0\nrings_enabled=0\nfeatures=0\nprotocol_features="
+		"mtu=1500\nqueue_pairs=1\nrings_started=0\nrings_enabled=0\nfeatures=0\nprotocol_"
+		"features="
 		"0\n");
 }
 

@@ -22,6 +22,7 @@ struct dynvhost_backend_ops {
 	/** @param numa_node  where most of the guest's memory lies; -1: not known */
 	void (*link_changed)(void *opaque, bool up, int numa_node);
 	void (*ring_changed)(void *opaque, uint16_t ring, bool enabled);
+	void (*mtu_changed)(void *opaque, uint16_t mtu);
 };
 
 /** One port's end of the control plane. */

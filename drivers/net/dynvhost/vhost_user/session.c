@@ -289,6 +289,8 @@ session_tear_down(struct dynvhost_session *session)
 	session->complaints = 0;
 	session->faults_told = 0;
 	session->refused[0] = '\0';
+	for (uint16_t i = 0; i < session->config.n_rings; i++)
+		dynvhost_vq_announce(&session->config.vq[i], NULL);
 	session_update_link(session);
 	session->old_view = session->view;
 	session->view = NULL;

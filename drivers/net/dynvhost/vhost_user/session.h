@@ -36,6 +36,7 @@ struct dynvhost_session_config {
 	const char *name;           /**< for log lines */
 	uint64_t features;          /**< virtio features offered */
 	uint64_t protocol_features; /**< protocol features offered */
+	uint16_t max_mtu;           /**< largest MTU that a front-end may set */
 	uint16_t n_rings;           /**< two per queue pair */
 	struct dynvhost_vq *vq;     /**< n_rings of them, stopped */
 	uint16_t n_gates;
@@ -69,6 +70,7 @@ struct session_ring {
 struct dynvhost_session_news {
 	bool link_changed;
 	bool link_up;
+	uint16_t mtu; /**< what the front-end has set; 0: nothing new */
 	uint16_t n_rings;
 	struct {
 		uint16_t ring;

@@ -11,10 +11,16 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include <linux/virtio_config.h>
 
 #include "session_priv.h"
+
+/** The smallest MTU that a virtio-net device may have (virtio 1.2 §5.1.4.1). */
+#define FEATURES_MTU_MIN 68
+/** The ring on which the first queue pair's guest transmits. */
+#define FEATURES_FIRST_TX 1
 
 /** Device status is one byte in the virtio transport that the front-end speaks. */
 #define FEATURES_STATUS_MAX 0xff
@@ -142,6 +148,55 @@ apply_get_status(
 	return 0;
 }
 
+static int
+check_net_set_mtu(struct dynvhost_session *session, struct dynvhost_msg *msg)
+{
+	if (msg->payload.u64 < FEATURES_MTU_MIN || msg->payload.u64 > session->config.max_mtu)
+		return session_refuse(session, -EINVAL,
+			"MTU %" PRIu64 " is not in the range from %u to %u", msg->payload.u64,
+			FEATURES_MTU_MIN, session->config.max_mtu);
+	return 0;
+}
+
+static int
+apply_net_set_mtu(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	session->news.mtu = (uint16_t)msg->payload.u64;
+	return 0;
+}
+
+/** The guest has arrived here and cannot say so itself: say it in its name. */
+static int
+apply_send_rarp(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	struct rte_ether_addr mac;
+
+	/* The first six bytes in memory, whatever the byte order. */
+	memcpy(&mac, &msg->payload.u64, sizeof(mac));
+	dynvhost_vq_announce(&session->config.vq[FEATURES_FIRST_TX], &mac);
+	return 0;
+}
+
+/** Back to a device that nobody has set up; owner, protocol features and memory stay. */
+static int
+apply_reset_device(
+	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
+{
+	for (uint16_t i = 0; i < session->config.n_rings; i++) {
+		session_stop_ring(session, i);
+		session_reset_ring(session, i);
+		session_enable_ring(session, i, false);
+		session->ring[i].size = 0;
+	}
+	session->features = 0;
+	session->features_set = false;
+	session->features_refused = false;
+	session->status = 0;
+	return 0;
+}
+
 const struct session_handler session_feature_handlers[VU_REQUEST_MAX] = {
 	[VU_GET_FEATURES] = {.apply = apply_get_features},
 	[VU_SET_FEATURES] = {check_set_features, apply_set_features, .hold = true},
@@ -150,6 +205,9 @@ const struct session_handler session_feature_handlers[VU_REQUEST_MAX] = {
 	[VU_GET_PROTOCOL_FEATURES] = {.apply = apply_get_protocol_features},
 	[VU_SET_PROTOCOL_FEATURES] = {check_set_protocol_features, apply_set_protocol_features},
 	[VU_GET_QUEUE_NUM] = {.apply = apply_get_queue_num},
+	[VU_SEND_RARP] = {.apply = apply_send_rarp, .hold = true},
+	[VU_NET_SET_MTU] = {check_net_set_mtu, apply_net_set_mtu},
+	[VU_RESET_DEVICE] = {.apply = apply_reset_device, .hold = true},
 	[VU_SET_STATUS] = {check_set_status, apply_set_status},
 	[VU_GET_STATUS] = {.apply = apply_get_status},
 };

@@ -140,6 +140,7 @@ rings_start(struct dynvhost_session *session, uint16_t index)
 	if (rc == 0)
 		rc = dynvhost_vq_start(vq, &setup);
 	if (rc < 0) {
+		dynvhost_notify(ring->err_fd);
 		rings_log_no_start(session, index, rc);
 		return;
 	}
@@ -184,9 +185,11 @@ void
 session_move_rings(struct dynvhost_session *session)
 {
 	for (uint16_t i = 0; i < session->config.n_rings; i++) {
+		if (!dynvhost_vq_is_started(&session->config.vq[i]) || rings_move(session, i) == 0)
+			continue;
 		/* A ring whose memory has gone halts; good memory or addresses start it again. */
-		if (dynvhost_vq_is_started(&session->config.vq[i]) && rings_move(session, i) < 0)
-			session_stop_ring(session, i);
+		session_stop_ring(session, i);
+		dynvhost_notify(session->ring[i].err_fd);
 	}
 }
 

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include <linux/virtio_config.h>
+#include <rte_arp.h>
 #include <rte_common.h>
 #include <rte_cycles.h>
 #include <rte_malloc.h>
@@ -61,6 +62,33 @@ vq_enqueue_nothing(__rte_unused struct dynvhost_vq *vq, __rte_unused struct rte_
 	return 0;
 }
 
+static void vq_choose_bursts(struct dynvhost_vq *vq);
+
+/* Takes the place of the queue's own function until all announcements are delivered. */
+static uint16_t
+vq_dequeue_rarps(
+	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t done = 0;
+
+	while (done < n && done < vq->n_rarps) {
+		pkts[done] = rte_net_make_rarp_packet(pool, &vq->rarp[done]);
+		if (pkts[done] == NULL) {
+			dynvhost_vq_count(&vq->stats.no_mbuf, 1);
+			break;
+		}
+		pkts[done]->port = vq->port_id;
+		dynvhost_vq_count(&vq->stats.packets, 1);
+		dynvhost_vq_count(&vq->stats.bytes, pkts[done]->pkt_len);
+		done++;
+	}
+	vq->n_rarps -= done;
+	memmove(vq->rarp, vq->rarp + done, vq->n_rarps * sizeof(vq->rarp[0]));
+	if (vq->n_rarps == 0)
+		vq_choose_bursts(vq);
+	return done;
+}
+
 /* Give the queue the burst functions of its direction and state. */
 static void
 vq_choose_bursts(struct dynvhost_vq *vq)
@@ -69,6 +97,10 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 
 	vq->dequeue = vq_dequeue_nothing;
 	vq->enqueue = vq_enqueue_nothing;
+	if (vq->n_rarps != 0) {
+		vq->dequeue = vq_dequeue_rarps;
+		return;
+	}
 	if (vq->pins == NULL || vq->fault != DYNVHOST_VQ_OK)
 		return;
 	if (guest_transmits)
@@ -249,6 +281,16 @@ void
 dynvhost_vq_set_enabled(struct dynvhost_vq *vq, bool enabled)
 {
 	vq->enabled = enabled;
+	vq_choose_bursts(vq);
+}
+
+void
+dynvhost_vq_announce(struct dynvhost_vq *vq, const struct rte_ether_addr *mac)
+{
+	if (mac == NULL)
+		vq->n_rarps = 0;
+	else if (vq->n_rarps < DYNVHOST_VQ_MAX_RARPS)
+		vq->rarp[vq->n_rarps++] = *mac;
 	vq_choose_bursts(vq);
 }
 

@@ -20,6 +20,7 @@
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <rte_common.h>
+#include <rte_ether.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
@@ -35,6 +36,8 @@
 #define DYNVHOST_VQ_MAX_FRAME (65536u + 64u)
 /** A chain whose memory could not be opened for this long is completed without its packet. */
 #define DYNVHOST_VQ_STALL_MS 100
+/** Announcements that wait for a receive burst; later ones find no room and are dropped. */
+#define DYNVHOST_VQ_MAX_RARPS 16
 /** Granules that one burst may open; the rest waits for the next one. */
 #define DYNVHOST_VQ_OPEN_BUDGET 64
 
@@ -145,6 +148,8 @@ struct dynvhost_vq {
 	_Atomic uint32_t fault; /**< enum dynvhost_vq_fault; not 0: stopped by itself */
 	struct dynvhost_vq_stats stats;
 	struct dynvhost_chain *chain; /**< scratch: the packet in work (chain.h) */
+	uint16_t n_rarps;             /**< announcements that the next bursts deliver */
+	struct rte_ether_addr rarp[DYNVHOST_VQ_MAX_RARPS];
 
 	/* Control alone. */
 	struct dynvhost_vq_pins *pins;           /**< NULL: not started */
@@ -211,6 +216,13 @@ bool dynvhost_vq_unblock_call(struct dynvhost_vq *vq);
 
 /** Enable or disable a started virtqueue: a disabled one drains what the guest sends. Outside. Control. */
 void dynvhost_vq_set_enabled(struct dynvhost_vq *vq, bool enabled);
+
+/**
+ * Have the bursts that dequeue deliver one broadcast RARP request (RFC 903) from @p mac, as if the
+ * guest had sent it: switches learn from it where the guest now is. Good for a virtqueue in any
+ * state. NULL: forget what was not delivered yet. The queue must be outside. Control.
+ */
+void dynvhost_vq_announce(struct dynvhost_vq *vq, const struct rte_ether_addr *mac);
 
 /** Words for a fault, for logs. Any thread. */
 const char *dynvhost_vq_fault_text(enum dynvhost_vq_fault fault);
