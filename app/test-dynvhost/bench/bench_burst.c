@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/**
+ * @file
+ * bench_burst: what a burst costs, beside other drivers of the same process.
+ *
+ *	bench_burst [--port DRIVER[,KEY=VALUE…]]… [--shape KEY=VALUE,…]… [--two] [--samples N]
+ *	            [--packets N] [--ms N] [--csv FILE]
+ *
+ * For each shape it attaches all ports (net_vhost and net_dynvhost if none is named), compares the
+ * bytes of some hundred packets, and takes samples of each port in turn. It prints each port's
+ * median and its ratio to the first port: the median of the ratios of neighbouring samples.
+ */
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench_burst.h"
+
+#define MAX_SHAPES  128u
+#define MAX_SAMPLES 501u
+/** Round trips below and above this belong to different placements of the two CPUs. */
+#define FAR_NS 220.0
+
+struct bench {
+	const char *port[BURST_MAX_PORTS];
+	unsigned int n_ports;
+	struct burst_shape shape[MAX_SHAPES];
+	unsigned int n_shapes;
+	struct burst_plan plan;
+	bool two;
+	FILE *csv;
+};
+
+static struct bench bench = {
+	.plan = {.samples = 11, .packets = 32000, .ms = 60},
+};
+
+static struct burst_sample bench_sample[BURST_MAX_PORTS][MAX_SAMPLES];
+
+static int
+bench_compare(const void *left, const void *right)
+{
+	double a = *(const double *)left, b = *(const double *)right;
+
+	return (a > b) - (a < b);
+}
+
+double
+burst_median(double *v, unsigned int n)
+{
+	if (n == 0)
+		return 0;
+	qsort(v, n, sizeof(*v), bench_compare);
+	return n % 2 != 0 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+/** Median of one field of a port's samples, or of its ratio to the first port's. */
+static double
+bench_median(unsigned int port, size_t field, bool ratio)
+{
+	double v[MAX_SAMPLES];
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < bench.plan.samples; i++) {
+		const char *own = (const char *)&bench_sample[port][i];
+		const char *first = (const char *)&bench_sample[0][i];
+
+		if (!bench_sample[port][i].valid || !bench_sample[0][i].valid)
+			continue;
+		v[n] = *(const double *)(own + field);
+		if (ratio)
+			v[n] /= *(const double *)(first + field);
+		n++;
+	}
+	return burst_median(v, n);
+}
+
+#define MEDIAN(port, field) bench_median(port, offsetof(struct burst_sample, field), false)
+
+/** With two cores: a turn of samples counts if no placement changed in it. */
+static void
+bench_judge_turn(unsigned int i)
+{
+	bool far = bench_sample[0][i].round_trip > FAR_NS;
+	bool same = true;
+
+	for (unsigned int p = 0; p < bench.n_ports; p++)
+		same = same && (bench_sample[p][i].round_trip > FAR_NS) == far;
+	for (unsigned int p = 0; p < bench.n_ports; p++)
+		bench_sample[p][i].valid = same;
+}
+
+static void
+bench_print(const struct burst_shape *shape)
+{
+	for (unsigned int p = 0; p < bench.n_ports; p++) {
+		double value = MEDIAN(p, value);
+		double ratio = bench_median(p, offsetof(struct burst_sample, value), true);
+
+		printf("%-44s %-28s %8.2f %s  ratio %.3f", shape->name, bench.port[p], value,
+			bench.two ? "Mpps" : "cyc", ratio);
+		if (bench.two)
+			printf("  %.0f cyc, %.0f%% empty, %.0f%% stalls, %.0f ns",
+				MEDIAN(p, cycles), 100 * MEDIAN(p, empty), 100 * MEDIAN(p, stalls),
+				MEDIAN(p, round_trip));
+		printf("\n");
+		if (bench.csv != NULL)
+			fprintf(bench.csv, "%s;%s;%s;%.3f;%.4f;%.1f;%.3f;%.3f;%.0f\n", shape->name,
+				bench.port[p], bench.two ? "Mpps" : "cycles", value, ratio,
+				MEDIAN(p, cycles), MEDIAN(p, empty), MEDIAN(p, stalls),
+				MEDIAN(p, round_trip));
+	}
+	fflush(stdout);
+}
+
+static void
+bench_measure(struct burst_port *port, const struct burst_shape *shape)
+{
+	for (unsigned int p = 0; p < bench.n_ports; p++)
+		burst_check(&port[p], shape);
+	for (unsigned int i = 0; i < bench.plan.samples; i++) {
+		/* Turn by turn another one goes first. */
+		for (unsigned int k = 0; k < bench.n_ports; k++) {
+			unsigned int p = (i + k) % bench.n_ports;
+
+			bench_sample[p][i] = bench.two ? burst_two(&port[p], shape, &bench.plan)
+						       : burst_one(&port[p], shape, &bench.plan);
+		}
+		if (bench.two)
+			bench_judge_turn(i);
+	}
+	bench_print(shape);
+}
+
+static void
+bench_shape(const struct burst_shape *shape)
+{
+	struct burst_port port[BURST_MAX_PORTS];
+	unsigned int n = 0;
+	bool offered = true;
+
+	while (offered && n < bench.n_ports) {
+		offered = burst_port_open(&port[n], bench.port[n], shape);
+		n++;
+	}
+	if (offered)
+		bench_measure(port, shape);
+	else
+		printf("%-44s not measured: feature not offered\n", shape->name);
+	while (n > 0)
+		burst_port_close(&port[--n]);
+}
+
+static bool
+bench_add_shape(const char *text)
+{
+	if (bench.n_shapes == MAX_SHAPES)
+		return false;
+	return burst_shape_parse(&bench.shape[bench.n_shapes++], text);
+}
+
+static bool
+bench_set_number(unsigned int *to, const char *text, unsigned int max)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*end != '\0' || n == 0 || n > max)
+		return false;
+	*to = (unsigned int)n;
+	return true;
+}
+
+static bool
+bench_option(int option, const char *text)
+{
+	switch (option) {
+	case 'p':
+		if (bench.n_ports == BURST_MAX_PORTS)
+			return false;
+		bench.port[bench.n_ports++] = text;
+		return true;
+	case 's':
+		return bench_add_shape(text);
+	case 'n':
+		return bench_set_number(&bench.plan.samples, text, MAX_SAMPLES);
+	case 'k':
+		return bench_set_number(&bench.plan.packets, text, 100000000);
+	case 'm':
+		return bench_set_number(&bench.plan.ms, text, 60000);
+	case 'c':
+		bench.csv = fopen(text, "w");
+		return bench.csv != NULL;
+	case '2':
+		bench.two = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool
+bench_options(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"port", required_argument, NULL, 'p'},
+		{"shape", required_argument, NULL, 's'},
+		{"samples", required_argument, NULL, 'n'},
+		{"packets", required_argument, NULL, 'k'},
+		{"ms", required_argument, NULL, 'm'},
+		{"csv", required_argument, NULL, 'c'},
+		{"two", no_argument, NULL, '2'},
+		{NULL, 0, NULL, 0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+		if (!bench_option(option, optarg))
+			return false;
+	if (bench.n_ports == 0) {
+		bench.port[bench.n_ports++] = "net_vhost";
+		bench.port[bench.n_ports++] = "net_dynvhost";
+	}
+	return optind == argc && (bench.n_shapes > 0 || bench_add_shape("dir=rx"));
+}
+
+int
+main(int argc, char **argv)
+{
+	if (!bench_options(argc, argv)) {
+		fprintf(stderr,
+			"usage: bench_burst [--port DRIVER[,KEY=VALUE...]]... "
+			"[--shape KEY=VALUE,...]...\n"
+			"       [--two] [--samples N] [--packets N] [--ms N] [--csv FILE]\n");
+		return 2;
+	}
+	bench.plan.guest_cpu = burst_eal_init();
+	if (bench.csv != NULL)
+		fprintf(bench.csv,
+			"shape;port;unit;value;ratio;cycles;empty;stalls;round_trip_ns\n");
+	if (bench.two && bench.plan.guest_cpu < 0)
+		fprintf(stderr, "bench_burst: two CPUs are needed\n");
+	else
+		for (unsigned int i = 0; i < bench.n_shapes; i++)
+			bench_shape(&bench.shape[i]);
+	burst_eal_fini();
+	if (bench.csv != NULL)
+		fclose(bench.csv);
+	return 0;
+}

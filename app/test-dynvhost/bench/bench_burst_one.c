@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/**
+ * @file
+ * One core: this thread posts buffers and takes them back, and the time of the burst call alone
+ * counts, in TSC cycles. A sample is the mean of the middle half of its bursts' times: interrupts
+ * and other threads of the machine spoil some.
+ */
+
+#include <stdlib.h>
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+
+#include "bench_burst_ring.h"
+#include "mock.h"
+
+#define ONE_WARM_UP   16u
+#define ONE_POLLS     32u /**< empty polls are timed by so many */
+#define ONE_OVERHEADS 64u
+
+static inline uint64_t
+one_now(void)
+{
+	uint64_t now;
+
+	__asm__ volatile("lfence" ::: "memory");
+	now = rte_rdtsc();
+	__asm__ volatile("lfence" ::: "memory");
+	return now;
+}
+
+static int
+one_compare(const void *left, const void *right)
+{
+	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+	return (a > b) - (a < b);
+}
+
+/** Mean of the middle half. */
+static double
+one_middle(uint64_t *time, unsigned int n)
+{
+	uint64_t sum = 0;
+	unsigned int i;
+
+	qsort(time, n, sizeof(*time), one_compare);
+	for (i = n / 4; i < n - n / 4; i++)
+		sum += time[i];
+	return (double)sum / (n - 2 * (n / 4));
+}
+
+/** What taking the time costs by itself. */
+static double
+one_overhead(void)
+{
+	uint64_t time[ONE_OVERHEADS];
+
+	for (unsigned int i = 0; i < ONE_OVERHEADS; i++) {
+		uint64_t start = one_now();
+
+		time[i] = one_now() - start;
+	}
+	return one_middle(time, ONE_OVERHEADS);
+}
+
+static uint64_t
+one_rx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
+{
+	struct burst_ring *ring = &port->ring[1];
+	struct rte_mbuf *pkts[BURST_MAX];
+	uint64_t start, end;
+	uint16_t got;
+
+	burst_post(ring, shape->burst, first);
+	start = one_now();
+	got = rte_eth_rx_burst(port->id, 0, pkts, shape->burst);
+	end = one_now();
+	/* A burst may be short while something opens; that is time too, and what is left is not. */
+	while (got < shape->burst)
+		got += rte_eth_rx_burst(port->id, 0, &pkts[got], shape->burst - got);
+	rte_pktmbuf_free_bulk(pkts, got);
+	if (burst_reap(ring) != shape->burst)
+		mock_fail("%s has not returned all buffers", port->spec);
+	return end - start;
+}
+
+static uint64_t
+one_tx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
+{
+	struct burst_ring *ring = &port->ring[0];
+	struct rte_mbuf *pkts[BURST_MAX];
+	uint64_t start, end;
+	uint16_t sent;
+
+	mock_check(rte_pktmbuf_alloc_bulk(port->pool, pkts, shape->burst) == 0);
+	for (uint16_t i = 0; i < shape->burst; i++)
+		rte_pktmbuf_append(pkts[i], (uint16_t)burst_len(shape, first + i));
+	burst_post(ring, shape->burst, first);
+	start = one_now();
+	sent = rte_eth_tx_burst(port->id, 0, pkts, shape->burst);
+	end = one_now();
+	while (sent < shape->burst)
+		sent += rte_eth_tx_burst(port->id, 0, &pkts[sent], shape->burst - sent);
+	if (burst_reap(ring) != shape->burst)
+		mock_fail("%s has not returned all buffers", port->spec);
+	return end - start;
+}
+
+static uint64_t
+one_empty(struct burst_port *port)
+{
+	struct rte_mbuf *pkts[BURST_MAX];
+	uint64_t start = one_now();
+	unsigned int got = 0;
+
+	for (unsigned int i = 0; i < ONE_POLLS; i++)
+		got += rte_eth_rx_burst(port->id, 0, pkts, 32);
+	mock_check(got == 0);
+	return one_now() - start;
+}
+
+static uint64_t
+one_burst(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
+{
+	if (shape->empty)
+		return one_empty(port);
+	return shape->to_host ? one_rx(port, shape, first) : one_tx(port, shape, first);
+}
+
+struct burst_sample
+burst_one(struct burst_port *port, const struct burst_shape *shape, const struct burst_plan *plan)
+{
+	const unsigned int per_burst = shape->empty ? ONE_POLLS : shape->burst;
+	const unsigned int n = RTE_MAX(plan->packets / per_burst, 8u);
+	const double overhead = one_overhead();
+	uint64_t *time = calloc(n, sizeof(*time));
+	struct burst_sample sample = {.valid = true};
+
+	mock_check(time != NULL);
+	for (unsigned int i = 0; i < ONE_WARM_UP; i++)
+		one_burst(port, shape, i * per_burst);
+	for (unsigned int i = 0; i < n; i++)
+		time[i] = one_burst(port, shape, i * per_burst);
+	sample.value = (one_middle(time, n) - overhead) / per_burst;
+	free(time);
+	return sample;
+}
