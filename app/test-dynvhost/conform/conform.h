@@ -17,16 +17,18 @@
  *	          closing of idle pages: test_conform_idle
  *	Rings     C39–C45, C49, C56, C57  test_conform_ring_setup
  *	          C46–C48, C50–C53, C55   test_conform_ring_life
- *	          C54      later: packed rings
+ *	          C54, and all of these for packed rings  test_conform_packed
  *	Device    C58, C59, C77, C78      test_conform_device
  *	virtio    C60–C62, C67, C69       test_conform_misc
  *	          C66, C67 (malformed), C68  hostile: test_hostile_chain, test_hostile_ring
  *	          C63–C65  later: offloads
- *	          C70      later: packed rings
+ *	          C70      test_conform_packed
  *	          C71      later: IN_ORDER
  *	          C72      hostile: test_hostile_ring (a racing guest on split rings)
  *	Migration C73–C76  later: dirty log
- *	Restart   C79      later
+ *	          C77      later: RARP
+ *	          C78      later: MTU
+ *	Restart   C79      test_conform_packed, with packed rings; with split ones later
  *	          C80      hostile: test_hostile_vanish
  */
 

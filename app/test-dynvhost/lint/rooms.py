@@ -40,7 +40,7 @@ ROOMS = [
      LIBC + UAPI + WIRE + [r'(notify|closer)\.h']),
     ('virtqueues know mbufs, EAL and guest memory',
      [f'{DRIVER}/virtqueue/*.[ch]'],
-     LIBC + UAPI + EAL + MBUF + MEM + VIRTQUEUE + [r'(chain|copy|format|net_hdr)\.h']),
+     LIBC + UAPI + EAL + MBUF + MEM + VIRTQUEUE + [r'(chain|copy|format|net_hdr|packed_resume)\.h']),
     ('sessions and the control thread know rings and memory, and no mbufs or ethdev',
      [f'{DRIVER}/vhost_user/session*.[ch]', f'{DRIVER}/vhost_user/control.[ch]',
       f'{DRIVER}/vhost_user/backend.[ch]'],

@@ -41,9 +41,12 @@ bring_up_want(const struct guest_nic *nic)
 static void
 bring_up_pick_features(struct guest_nic *nic)
 {
-	uint64_t hdr_bits = BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_F_VERSION_1);
+	uint64_t hdr_bits = BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_F_VERSION_1) |
+			    BIT(VIRTIO_F_RING_PACKED);
 
 	nic->features = fe_get_features(nic->fe) & nic->config.features;
+	/* The rings are laid out already. */
+	mock_check(!nic_is_packed(nic) || (nic->features & BIT(VIRTIO_F_RING_PACKED)) != 0);
 	nic->hdr_len = (nic->features & hdr_bits) != 0 ? 12 : 10;
 }
 
@@ -144,6 +147,9 @@ bring_up_ring(struct guest_nic *nic, unsigned int index, enum fe_want want)
 {
 	struct fe_ring ring = nic_fe_ring(nic, index);
 
+	/* virtio_user knows the lower half of a packed ring's position. */
+	if (nic->config.order == NIC_ORDER_VIRTIO_USER)
+		ring.base &= UINT16_MAX;
 	fe_set_vring_num(nic->fe, index, ring.num, want);
 	fe_set_vring_base(nic->fe, index, ring.base, want);
 	fe_set_vring_addr(nic->fe, &ring, want);
@@ -192,13 +198,15 @@ bring_up_cloud_hypervisor_start(struct guest_nic *nic)
 	fe_set_features(nic->fe, nic->features, FE_OK);
 	nic_send_memory(nic);
 	for (i = 0; i < n_rings; i++)
-		fe_set_vring_num(nic->fe, i, nic->ring[i].ring.num, FE_OK);
+		fe_set_vring_num(nic->fe, i, nic->config.ring_size, FE_OK);
 	for (i = 0; i < n_rings; i++) {
 		struct fe_ring ring = nic_fe_ring(nic, i);
 
 		/* Its base is the avail index: buffers in the ring must not be passed over. */
+		if (!nic_is_packed(nic))
+			ring.base = nic->ring[i].ring.avail->idx;
 		fe_set_vring_addr(nic->fe, &ring, FE_OK);
-		fe_set_vring_base(nic->fe, i, nic->ring[i].ring.avail->idx, FE_OK);
+		fe_set_vring_base(nic->fe, i, ring.base, FE_OK);
 		fe_set_vring_call(nic->fe, i, nic->ring[i].call_fd, FE_OK);
 		fe_set_vring_kick(nic->fe, i, nic->ring[i].kick_fd, FE_OK);
 	}
@@ -249,9 +257,9 @@ nic_stop(struct guest_nic *nic)
 	for (i = 0; i < 2 * nic->config.n_pairs; i++) {
 		uint32_t base = fe_get_vring_base(nic->fe, i);
 
-		if (base != split_ring_device_idx(&nic->ring[i].ring))
-			mock_fail("ring %u stops at %u, but returned buffers up to %u", i, base,
-				split_ring_device_idx(&nic->ring[i].ring));
+		if (base != nic_ring_position(nic, &nic->ring[i]))
+			mock_fail("ring %u stops at 0x%x, but returned buffers up to 0x%x", i, base,
+				nic_ring_position(nic, &nic->ring[i]));
 	}
 	if (bring_up_has(nic, VU_PF_STATUS))
 		fe_set_status(nic->fe, 0, FE_OK);

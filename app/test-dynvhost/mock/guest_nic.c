@@ -22,16 +22,11 @@ nic_eventfd(void)
 }
 
 static void
-nic_init_ring(struct guest_nic *nic, struct nic_ring *ring)
+nic_open_ring(struct guest_nic *nic, struct nic_ring *ring)
 {
-	const struct nic_config *config = &nic->config;
-
-	split_ring_init_alloc(
-		&ring->ring, nic->ram, config->ring_region, config->ring_size, config->start_index);
+	nic_ring_init(nic, ring);
 	ring->kick_fd = nic_eventfd();
 	ring->call_fd = nic_eventfd();
-	ring->buf_gpa = guest_ram_alloc(nic->ram, config->buffer_region,
-		(uint64_t)config->ring_size * config->buf_len, GUEST_RAM_PAGE);
 }
 
 void
@@ -55,7 +50,7 @@ nic_init(struct guest_nic *nic, struct guest_ram *ram, struct front_end *fe,
 	mock_check(nic->config.n_pairs <= NIC_MAX_PAIRS);
 	nic->masked_fd = nic_eventfd();
 	for (i = 0; i < 2 * nic->config.n_pairs; i++)
-		nic_init_ring(nic, &nic->ring[i]);
+		nic_open_ring(nic, &nic->ring[i]);
 }
 
 void
@@ -66,32 +61,11 @@ nic_fini(struct guest_nic *nic)
 	for (i = 0; i < 2 * nic->config.n_pairs; i++) {
 		close(nic->ring[i].kick_fd);
 		close(nic->ring[i].call_fd);
-		split_ring_fini(&nic->ring[i].ring);
+		nic_ring_fini(&nic->ring[i]);
 	}
 	if (nic->config.n_pairs > 0)
 		close(nic->masked_fd);
 	memset(nic, 0, sizeof(*nic));
-}
-
-struct fe_ring
-nic_fe_ring(const struct guest_nic *nic, unsigned int index)
-{
-	const struct split_ring *ring = &nic->ring[index].ring;
-
-	return (struct fe_ring){
-		.index = index,
-		.num = ring->num,
-		.base = split_ring_device_idx(ring),
-		.desc_uva = guest_ram_uva(nic->ram, ring->desc_gpa),
-		.avail_uva = guest_ram_uva(nic->ram, ring->avail_gpa),
-		.used_uva = guest_ram_uva(nic->ram, ring->used_gpa),
-	};
-}
-
-static uint64_t
-nic_slot(const struct guest_nic *nic, const struct nic_ring *ring, uint16_t desc)
-{
-	return ring->buf_gpa + (uint64_t)desc * nic->config.buf_len;
 }
 
 void
@@ -100,16 +74,16 @@ nic_post_rx(struct guest_nic *nic, unsigned int pair, unsigned int n)
 	struct nic_ring *ring = &nic->ring[NIC_RX(pair)];
 	unsigned int i;
 
-	for (i = 0; i < n && ring->ring.n_free > 0; i++) {
+	for (i = 0; i < n && nic_ring_room(nic, ring) > 0; i++) {
 		struct ring_piece piece = {
-			.gpa = nic_slot(nic, ring, split_ring_peek(&ring->ring, 0)),
+			.gpa = nic_ring_buffer(nic, ring, 0),
 			.len = nic->config.buf_len,
 			.writable = true,
 		};
 
-		split_ring_add(&ring->ring, &piece, 1);
+		nic_ring_add(nic, ring, &piece, 1);
 	}
-	split_ring_publish(&ring->ring);
+	nic_ring_publish(nic, ring);
 }
 
 bool
@@ -121,18 +95,18 @@ nic_send_cut(struct guest_nic *nic, unsigned int pair, const uint8_t *bytes, con
 	uint16_t i;
 
 	mock_check(n_cuts <= NIC_MAX_PIECES);
-	if (n_cuts > ring->ring.n_free)
+	if (n_cuts > nic_ring_room(nic, ring))
 		return false;
 	for (i = 0; i < n_cuts; i++) {
-		uint64_t gpa = nic_slot(nic, ring, split_ring_peek(&ring->ring, i));
+		uint64_t gpa = nic_ring_buffer(nic, ring, i);
 
 		mock_check(cut[i] <= nic->config.buf_len);
 		guest_ram_write(nic->ram, gpa, bytes, cut[i]);
 		piece[i] = (struct ring_piece){.gpa = gpa, .len = cut[i]};
 		bytes += cut[i];
 	}
-	split_ring_add(&ring->ring, piece, n_cuts);
-	split_ring_publish(&ring->ring);
+	nic_ring_add(nic, ring, piece, n_cuts);
+	nic_ring_publish(nic, ring);
 	nic_kick(nic, NIC_TX(pair));
 	return true;
 }
@@ -159,11 +133,12 @@ nic_send(struct guest_nic *nic, unsigned int pair, const uint8_t *data, uint32_t
 unsigned int
 nic_reap_tx(struct guest_nic *nic, unsigned int pair)
 {
-	struct split_ring *ring = &nic->ring[NIC_TX(pair)].ring;
+	struct nic_ring *ring = &nic->ring[NIC_TX(pair)];
 	struct ring_used used;
 	unsigned int n = 0;
+	uint64_t gpa;
 
-	while (split_ring_collect(ring, &used)) {
+	while (nic_ring_collect(nic, ring, &used, &gpa)) {
 		if (used.len != 0)
 			mock_fail(
 				"device says it wrote %u bytes to a transmitted buffer", used.len);
@@ -178,14 +153,15 @@ nic_take_buffer(struct guest_nic *nic, struct nic_ring *ring, uint8_t *bytes, ui
 	uint32_t at, uint16_t i, uint16_t n)
 {
 	struct ring_used used;
+	uint64_t gpa;
 
-	if (!split_ring_collect(&ring->ring, &used))
+	if (!nic_ring_collect(nic, ring, &used, &gpa))
 		mock_fail("packet of %u buffers: only %u were returned with it", n, i);
 	if (used.len > nic->config.buf_len || (i + 1 < n && used.len != nic->config.buf_len))
 		mock_fail("buffer %u of %u has %u bytes of %u", i + 1, n, used.len,
 			nic->config.buf_len);
 	mock_check(used.len <= room - at);
-	guest_ram_read(nic->ram, nic_slot(nic, ring, (uint16_t)used.id), bytes + at, used.len);
+	guest_ram_read(nic->ram, gpa, bytes + at, used.len);
 	return at + used.len;
 }
 
@@ -200,7 +176,7 @@ nic_receive(struct guest_nic *nic, unsigned int pair, uint8_t *data, uint32_t ro
 	uint32_t len;
 	uint16_t i;
 
-	if (split_ring_device_idx(&ring->ring) == ring->ring.used_idx)
+	if (!nic_ring_has_used(nic, ring))
 		return false;
 	len = nic_take_buffer(nic, ring, bytes, sizeof(bytes), 0, 0, 1);
 	mock_check(len >= nic->hdr_len);
@@ -208,7 +184,7 @@ nic_receive(struct guest_nic *nic, unsigned int pair, uint8_t *data, uint32_t ro
 	memcpy(&packet->hdr, bytes, nic->hdr_len);
 	if (mergeable)
 		n = packet->hdr.num_buffers;
-	if (n == 0 || n > ring->ring.num || (n > 1 && len != nic->config.buf_len))
+	if (n == 0 || n > nic->config.ring_size || (n > 1 && len != nic->config.buf_len))
 		mock_fail("first buffer of %u has %u bytes", n, len);
 	for (i = 1; i < n; i++)
 		len = nic_take_buffer(nic, ring, bytes, sizeof(bytes), len, i, n);

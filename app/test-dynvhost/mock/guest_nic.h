@@ -9,7 +9,8 @@
  * @file
  * A guest's virtio-net device as its driver and its VMM have it: guest memory, two virtqueues per
  * pair, kick and call fds, and a front-end that brings all of it up in the order of a VMM of the
- * field. Ring 2k receives (the back-end writes), ring 2k + 1 transmits.
+ * field. Rings are packed if the guest asks for that feature, else split. Ring 2k receives (the
+ * back-end writes), ring 2k + 1 transmits.
  *
  * Nothing here waits for packets: the back-end's polling may be in the same thread.
  */
@@ -21,6 +22,7 @@
 
 #include "front_end.h"
 #include "guest_ram.h"
+#include "packed_ring.h"
 #include "split_ring.h"
 
 #define NIC_MAX_PAIRS 8
@@ -47,7 +49,7 @@ struct nic_config {
 	enum nic_order order;
 	unsigned int n_pairs;       /**< 0: 1 */
 	uint16_t ring_size;         /**< 0: 256 */
-	uint16_t start_index;       /**< value that ring indices start from */
+	uint16_t start_index;       /**< value that ring indices start from; packed: in slots */
 	uint32_t buf_len;           /**< bytes of each buffer; 0: 2048 */
 	uint64_t features;          /**< 0: NIC_FEATURES; ACCESS is limited to what is offered */
 	uint64_t without_protocol;  /**< protocol features left out though offered */
@@ -57,7 +59,8 @@ struct nic_config {
 };
 
 struct nic_ring {
-	struct split_ring ring;
+	struct split_ring ring;    /**< if rings are split */
+	struct packed_ring packed; /**< if they are packed */
 	int kick_fd;
 	int call_fd;
 	uint64_t buf_gpa; /**< one buffer per descriptor, in the order of descriptors */
@@ -88,6 +91,46 @@ void nic_init(struct guest_nic *nic, struct guest_ram *ram, struct front_end *fe
 
 /** Close fds and free rings. Repeatable; also good for all zero bytes. */
 void nic_fini(struct guest_nic *nic);
+
+/* --- rings of either format (nic_ring.c) --- */
+
+bool nic_is_packed(const struct guest_nic *nic);
+
+/** Take a ring and its buffers from guest memory. */
+void nic_ring_init(struct guest_nic *nic, struct nic_ring *ring);
+
+/** Free it. Repeatable. */
+void nic_ring_fini(struct nic_ring *ring);
+
+/** What the driver does to it in a reset. */
+void nic_ring_reset(struct guest_nic *nic, struct nic_ring *ring);
+
+/** Descriptors that are free. */
+uint16_t nic_ring_room(const struct guest_nic *nic, const struct nic_ring *ring);
+
+/** Where the buffer of the descriptor lies that comes @p ahead descriptors after the next one. */
+uint64_t nic_ring_buffer(const struct guest_nic *nic, const struct nic_ring *ring, uint16_t ahead);
+
+/** Add a chain. @return what it comes back by, or -1: no room. */
+int nic_ring_add(const struct guest_nic *nic, struct nic_ring *ring, const struct ring_piece *piece,
+	uint16_t n);
+
+/** Add a chain whose pieces after the first @p n_direct are in a table. */
+int nic_ring_add_mixed(const struct guest_nic *nic, struct nic_ring *ring,
+	const struct ring_piece *piece, uint16_t n_direct, uint16_t n, uint64_t table_gpa);
+
+/** Let the device see what was added. */
+void nic_ring_publish(const struct guest_nic *nic, struct nic_ring *ring);
+
+/** Whether the device has returned something. */
+bool nic_ring_has_used(const struct guest_nic *nic, const struct nic_ring *ring);
+
+/** Take one buffer back, and learn where that of its first descriptor lies. @return false: none. */
+bool nic_ring_collect(const struct guest_nic *nic, struct nic_ring *ring, struct ring_used *used,
+	uint64_t *buffer_gpa);
+
+/** Up to where the device has returned buffers, as GET_VRING_BASE says it. */
+uint32_t nic_ring_position(const struct guest_nic *nic, const struct nic_ring *ring);
 
 /** What the front-end tells about ring @p index. */
 struct fe_ring nic_fe_ring(const struct guest_nic *nic, unsigned int index);

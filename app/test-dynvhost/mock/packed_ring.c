@@ -218,15 +218,41 @@ packed_ring_publish(struct packed_ring *ring)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-/* Load the flags of the next used descriptor. @return whether it is one. */
+/* Load the flags of a used descriptor at @p pos. @return whether it is one. */
 static bool
-packed_ring_load_used(const struct packed_ring *ring, uint16_t *flags)
+packed_ring_load_used(const struct packed_ring *ring, uint16_t pos, uint16_t *flags)
 {
 	const uint16_t bits = PACKED_RING_AVAIL | PACKED_RING_USED;
-	uint16_t slot = packed_ring_slot(ring->used_pos);
+	uint16_t slot = packed_ring_slot(pos);
 
 	*flags = __atomic_load_n(&ring->desc[slot].flags, __ATOMIC_ACQUIRE);
-	return (*flags & bits) == packed_ring_used_bits(ring->used_pos);
+	return (*flags & bits) == packed_ring_used_bits(pos);
+}
+
+/* Slots of the buffer that the used descriptor at @p pos names. */
+static uint16_t
+packed_ring_used_slots(const struct packed_ring *ring, uint16_t pos)
+{
+	uint16_t id = ring->desc[packed_ring_slot(pos)].id;
+
+	return id < ring->num && ring->id_slots[id] > 0 ? ring->id_slots[id] : 1;
+}
+
+uint16_t
+packed_ring_device_pos(const struct packed_ring *ring)
+{
+	uint32_t rest = ring->num - ring->n_free;
+	uint16_t pos = ring->used_pos;
+	uint16_t flags;
+	uint16_t n;
+
+	while (rest > 0 && packed_ring_load_used(ring, pos, &flags)) {
+		n = packed_ring_used_slots(ring, pos);
+		mock_check(n <= rest);
+		rest -= n;
+		pos = packed_ring_step(ring->num, pos, n);
+	}
+	return pos;
 }
 
 bool
@@ -234,7 +260,7 @@ packed_ring_has_used(const struct packed_ring *ring)
 {
 	uint16_t flags;
 
-	return packed_ring_load_used(ring, &flags);
+	return packed_ring_load_used(ring, ring->used_pos, &flags);
 }
 
 bool
@@ -244,7 +270,7 @@ packed_ring_collect(struct packed_ring *ring, struct ring_used *used)
 	uint16_t flags;
 	uint16_t n = 1;
 
-	if (!packed_ring_load_used(ring, &flags))
+	if (!packed_ring_load_used(ring, ring->used_pos, &flags))
 		return false;
 	used->id = desc->id;
 	used->len = flags & VRING_DESC_F_WRITE ? desc->len : 0;

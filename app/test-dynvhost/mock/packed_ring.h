@@ -124,6 +124,9 @@ void packed_ring_publish(struct packed_ring *ring);
 /** Whether the device has returned something. */
 bool packed_ring_has_used(const struct packed_ring *ring);
 
+/** Up to where the device has returned buffers, which the driver may not have collected. */
+uint16_t packed_ring_device_pos(const struct packed_ring *ring);
+
 /**
  * Take back one buffer, whose length counts only if the device says that it has written. Ids that
  * own no slots were offered by hand, one slot each.

@@ -208,7 +208,7 @@ rig_reset_rings(struct rig *rig)
 	unsigned int i;
 
 	for (i = 0; i < 2 * rig->nic.config.n_pairs; i++) {
-		split_ring_reset(&rig->nic.ring[i].ring, rig->nic.config.start_index);
+		nic_ring_reset(&rig->nic, &rig->nic.ring[i]);
 		rig_forget(rig, i / 2);
 	}
 }
@@ -425,7 +425,7 @@ rig_to_guest(struct rig *rig, unsigned int pair, uint32_t len, uint16_t seg_len)
 uint16_t
 rig_offer_chain(struct rig *rig, unsigned int index, const struct rig_chain *chain, bool writable)
 {
-	struct split_ring *ring = &rig->nic.ring[index].ring;
+	struct nic_ring *ring = &rig->nic.ring[index];
 	struct ring_piece piece[1024];
 	uint16_t i;
 	int head;
@@ -436,12 +436,12 @@ rig_offer_chain(struct rig *rig, unsigned int index, const struct rig_chain *cha
 		piece[i].writable = writable;
 	}
 	if (chain->table_gpa != 0)
-		head = split_ring_add_mixed(
-			ring, piece, chain->n_direct, chain->n, chain->table_gpa);
+		head = nic_ring_add_mixed(
+			&rig->nic, ring, piece, chain->n_direct, chain->n, chain->table_gpa);
 	else
-		head = split_ring_add(ring, piece, chain->n);
+		head = nic_ring_add(&rig->nic, ring, piece, chain->n);
 	mock_check(head >= 0);
-	split_ring_publish(ring);
+	nic_ring_publish(&rig->nic, ring);
 	nic_kick(&rig->nic, index);
 	return (uint16_t)head;
 }
@@ -478,18 +478,19 @@ struct nic_packet
 rig_chain_to_guest(struct rig *rig, unsigned int pair, const struct rig_chain *chain, uint32_t len)
 {
 	static __thread uint8_t bytes[PACKET_MAX];
-	struct split_ring *ring = &rig->nic.ring[NIC_RX(pair)].ring;
+	struct nic_ring *ring = &rig->nic.ring[NIC_RX(pair)];
 	uint16_t head = rig_offer_chain(rig, NIC_RX(pair), chain, true);
 	struct rte_mbuf *pkt = port_packet(&rig->port, len, rig->seed, 0);
 	struct nic_packet packet = {.len = len, .n_buffers = 1};
 	uint32_t rest = len + rig->nic.hdr_len;
 	struct ring_used used;
+	uint64_t buffer_gpa;
 	uint32_t at = 0;
 	uint16_t i;
 
 	if (port_tx_wait(&rig->port, (uint16_t)pair, &pkt, 1) != 1)
 		mock_fail("port does not take a packet for a buffer in %u pieces", chain->n);
-	if (!split_ring_collect(ring, &used))
+	if (!nic_ring_collect(&rig->nic, ring, &used, &buffer_gpa))
 		mock_fail("packet for a buffer in %u pieces does not arrive", chain->n);
 	if (used.id != head || used.len != rest)
 		mock_fail("device returned head %u with %u bytes, not %u with %u", used.id,
@@ -511,7 +512,7 @@ void
 rig_revive(struct rig *rig, unsigned int index)
 {
 	fe_get_vring_base(&rig->fe, index);
-	split_ring_reset(&rig->nic.ring[index].ring, rig->nic.config.start_index);
+	nic_ring_reset(&rig->nic, &rig->nic.ring[index]);
 	if (index == NIC_RX(index / 2) && !rig->config.no_rx_buffers)
 		nic_post_rx(&rig->nic, index / 2, rig->nic.config.ring_size);
 	nic_set_up_ring(&rig->nic, index);

@@ -21,6 +21,7 @@
 #define DYNVHOST_ARG_SOCK_MODE        "sock-mode"
 #define DYNVHOST_ARG_SOCK_GROUP       "sock-group"
 #define DYNVHOST_ARG_MRG_RXBUF        "mrg-rxbuf"
+#define DYNVHOST_ARG_PACKED           "packed"
 #define DYNVHOST_ARG_EVENT_IDX        "event-idx"
 #define DYNVHOST_ARG_INDIRECT         "indirect"
 #define DYNVHOST_ARG_MTU              "mtu"
@@ -32,15 +33,24 @@
 #define DYNVHOST_ARG_MAP_DUMP         "map-dump"
 
 /** For people: EAL's parameter string, shown by dpdk-pmdinfo.py. */
-#define DYNVHOST_PARAM_STRING                                                                      \
-	DYNVHOST_ARG_IFACE "=<path> " DYNVHOST_ARG_QUEUES "=<1-128> " DYNVHOST_ARG_SOCK_MODE       \
-			   "=<octal> " DYNVHOST_ARG_SOCK_GROUP "=<name> " DYNVHOST_ARG_MRG_RXBUF   \
-			   "=<0|1> " DYNVHOST_ARG_EVENT_IDX "=<0|1> " DYNVHOST_ARG_INDIRECT        \
-			   "=<0|1> " DYNVHOST_ARG_MTU "=<68-65535> " DYNVHOST_ARG_MAP_MODE         \
-			   "=<auto|uffd|mmap|eager> " DYNVHOST_ARG_MAP_GRANULE                     \
-			   "=<auto|4K-1G> " DYNVHOST_ARG_MAP_IDLE_MS "=<ms> " DYNVHOST_ARG_MAP_MAX \
-			   "=<bytes|K|M|G> " DYNVHOST_ARG_MAP_REQUIRE_SEAL                         \
-			   "=<0|1> " DYNVHOST_ARG_MAP_DUMP "=<0|1>"
+/* clang-format off */
+#define DYNVHOST_PARAM_STRING \
+	DYNVHOST_ARG_IFACE "=<path> " \
+	DYNVHOST_ARG_QUEUES "=<1-128> " \
+	DYNVHOST_ARG_SOCK_MODE "=<octal> " \
+	DYNVHOST_ARG_SOCK_GROUP "=<name> " \
+	DYNVHOST_ARG_MRG_RXBUF "=<0|1> " \
+	DYNVHOST_ARG_PACKED "=<0|1> " \
+	DYNVHOST_ARG_EVENT_IDX "=<0|1> " \
+	DYNVHOST_ARG_INDIRECT "=<0|1> " \
+	DYNVHOST_ARG_MTU "=<68-65535> " \
+	DYNVHOST_ARG_MAP_MODE "=<auto|uffd|mmap|eager> " \
+	DYNVHOST_ARG_MAP_GRANULE "=<auto|4K-1G> " \
+	DYNVHOST_ARG_MAP_IDLE_MS "=<ms> " \
+	DYNVHOST_ARG_MAP_MAX "=<bytes|K|M|G> " \
+	DYNVHOST_ARG_MAP_REQUIRE_SEAL "=<0|1> " \
+	DYNVHOST_ARG_MAP_DUMP "=<0|1>"
+/* clang-format on */
 
 /** What the arguments say, with defaults for what they leave out. */
 struct dynvhost_devargs {
@@ -49,6 +59,7 @@ struct dynvhost_devargs {
 	mode_t sock_mode;
 	gid_t sock_group; /**< (gid_t)-1: leave it */
 	bool mrg_rxbuf;
+	bool packed;
 	bool event_idx;
 	bool indirect;
 	uint16_t mtu; /**< 0: not said */

@@ -68,6 +68,12 @@ bed_base(const struct bed *bed, uint32_t count)
 }
 
 void
+bed_unmark(struct bed *bed)
+{
+	bed->packed.device->off_wrap = 0;
+}
+
+void
 bed_expect_position(const struct bed *bed)
 {
 	assert_in_range(bed->vq.packed.pos.slot, 0, bed->config.size - 1);
@@ -117,6 +123,23 @@ bed_has_used(const struct bed *bed)
 	return packed_ring_has_used(&bed->packed);
 }
 
+/* The slots of a chain behind its first one are marked, and no more. */
+static void
+packed_freeze_rest(struct bed *bed, uint16_t head)
+{
+	uint16_t i;
+
+	for (i = 1; head < bed->config.size && i < bed->packed.id_slots[head]; i++) {
+		uint16_t pos = packed_ring_step(bed->config.size, bed->packed.used_pos, i);
+		uint64_t gpa = bed->packed.desc_gpa +
+			       (pos & 0x7fff) * sizeof(struct vring_packed_desc) +
+			       offsetof(struct vring_packed_desc, flags);
+		uint16_t flags = pos & 0x8000 ? FORMAT_FLAGS : 0;
+
+		bed_write_frozen(bed, gpa, &flags, sizeof(flags));
+	}
+}
+
 void
 bed_ring_freeze_used(struct bed *bed, uint16_t head, uint32_t len)
 {
@@ -130,6 +153,7 @@ bed_ring_freeze_used(struct bed *bed, uint16_t head, uint32_t len)
 		desc.flags |= VRING_DESC_F_WRITE;
 	bed_write_frozen(bed, bed->packed.desc_gpa + slot * sizeof(desc) + from, &desc.len,
 		sizeof(desc) - from);
+	packed_freeze_rest(bed, head);
 }
 
 void

@@ -60,6 +60,9 @@ void bed_reset(struct bed *bed, uint16_t count);
 /** What dynvhost_vq_stop() returns when @p count entries have been used since the ring was new. */
 uint32_t bed_base(const struct bed *bed, uint32_t count);
 
+/** Forget that the device has worked on this ring before: the next start asks only bed->setup. */
+void bed_unmark(struct bed *bed);
+
 /** Fails the test if the virtqueue's own position can not be. */
 void bed_expect_position(const struct bed *bed);
 

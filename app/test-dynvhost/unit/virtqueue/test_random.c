@@ -497,8 +497,10 @@ rings_rewritten_while_they_are_read_are_survived(void **state)
 			bed_force_available(bed, bed->config.size);
 			host_moves(bed);
 			bed_expect_position(bed);
-			if (bed->vq.fault != DYNVHOST_VQ_OK)
-				bed_restart(bed);
+			if (bed->vq.fault == DYNVHOST_VQ_OK)
+				continue;
+			bed_unmark(bed);
+			bed_restart(bed);
 		}
 		atomic_store(&racer.stop, true);
 		assert_int_equal(pthread_join(thread, NULL), 0);

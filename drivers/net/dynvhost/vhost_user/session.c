@@ -277,6 +277,8 @@ session_tear_down(struct dynvhost_session *session)
 		session_stop_ring(session, i);
 		session_reset_ring(session, i);
 		session->ring[i].base = 0;
+		session->ring[i].has_base = false;
+		session->ring[i].start_error = 0;
 		session->ring[i].enabled = false;
 		session->ring[i].size = 0;
 	}

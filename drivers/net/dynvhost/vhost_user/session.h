@@ -53,10 +53,12 @@ struct session_ring {
 	uint64_t avail_uva;
 	uint64_t used_uva;
 	uint32_t size; /**< 0: not said */
-	uint16_t base; /**< next available index, as said or as last stopped */
-	int kick_fd;   /**< -1: none */
-	int call_fd;   /**< -1: none */
-	int err_fd;    /**< -1: none */
+	uint32_t base; /**< position, as said or as last stopped */
+	bool has_base;
+	int start_error; /**< why it last could not start; 0: it could, or was not tried */
+	int kick_fd;     /**< -1: none */
+	int call_fd;     /**< -1: none */
+	int err_fd;      /**< -1: none */
 	bool has_addr;
 	bool kicked; /**< SET_VRING_KICK has come, with or without fd: start when possible */
 	bool enabled;

@@ -93,7 +93,7 @@ link_ring_waits_for(const struct dynvhost_session *session, uint16_t index)
 	if (!ring->kicked)
 		return "SET_VRING_KICK";
 	if (!dynvhost_vq_is_started(&session->config.vq[index]))
-		return "ring addresses that lie in guest memory";
+		return session_start_error_text(ring->start_error);
 	if (fault != DYNVHOST_VQ_OK)
 		return dynvhost_vq_fault_text(fault);
 	if (!ring->enabled)

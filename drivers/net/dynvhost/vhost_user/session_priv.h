@@ -51,6 +51,9 @@ void session_reply_u64(struct dynvhost_msg *reply, const struct dynvhost_msg *ms
 /** Start every ring that has all it needs. Queues outside. */
 void session_start_rings(struct dynvhost_session *session);
 
+/** What a ring waits for that has everything and could not start with it. */
+const char *session_start_error_text(int error);
+
 /** Stop one ring and remember its position. Queues outside. */
 void session_stop_ring(struct dynvhost_session *session, uint16_t index);
 

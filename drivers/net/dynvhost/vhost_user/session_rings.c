@@ -17,11 +17,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <linux/virtio_config.h>
+
 #include "../dynvhost_log.h"
 #include "notify.h"
 #include "session_priv.h"
 
 #define RINGS_MAX_SIZE 32768
+
+/** Where a new packed ring stands, driver and device alike: slot 0, wrap counter 1. */
+#define RINGS_PACKED_START 0x80008000u
 
 /** A notification that takes longer waits for the peer. */
 #define RINGS_STUCK_CALL_US 10000
@@ -56,6 +61,28 @@ rings_check_fd(struct dynvhost_session *session, const struct dynvhost_msg *msg)
 	return 0;
 }
 
+/** Whether rings are packed; before SET_FEATURES, whether they may come to be. */
+static bool
+rings_are_packed(const struct dynvhost_session *session)
+{
+	uint64_t features = session->features_set ? session->features : session->config.features;
+
+	return (features & (UINT64_C(1) << VIRTIO_F_RING_PACKED)) != 0;
+}
+
+/** A ring's position as SET_VRING_BASE and GET_VRING_BASE have it. */
+static uint32_t
+rings_base(const struct dynvhost_session *session, uint16_t index)
+{
+	const struct session_ring *ring = &session->ring[index];
+
+	if (!session->features_set)
+		return ring->base;
+	if (!rings_are_packed(session))
+		return (uint16_t)ring->base;
+	return ring->has_base ? ring->base : RINGS_PACKED_START;
+}
+
 static void
 rings_replace_fd(int *slot, int fd)
 {
@@ -74,7 +101,7 @@ rings_fill_setup(
 
 	setup->view = view;
 	setup->features = session->features;
-	setup->base = ring->base;
+	setup->base = rings_base(session, index);
 	setup->size = ring->size;
 	setup->call_fd = ring->call_fd;
 	setup->enabled = ring->enabled;
@@ -100,11 +127,27 @@ rings_error_text(int rc)
 {
 	switch (rc) {
 	case -EINVAL:
-		return "bad size or alignment";
+		return "bad size, base or alignment";
 	case -EFAULT:
 		return "not in guest memory";
+	case -ENOTRECOVERABLE:
+		return "the base is out of date and the ring does not tell its position, a reset "
+		       "of the guest's device revives it";
 	default:
 		return strerror(-rc);
+	}
+}
+
+const char *
+session_start_error_text(int error)
+{
+	switch (error) {
+	case -EINVAL:
+		return "size, base and addresses that fit a ring";
+	case -ENOTRECOVERABLE:
+		return "a reset of the guest's device, its position is lost";
+	default:
+		return "ring addresses that lie in guest memory";
 	}
 }
 
@@ -122,10 +165,10 @@ rings_log_no_start(struct dynvhost_session *session, uint16_t index, int rc)
 	if (!session_may_log(session))
 		return;
 	DYNVHOST_LOG(proto, WARNING, session->config.name,
-		"ring %u does not start: %s; size %u, desc 0x%" PRIx64 ", avail 0x%" PRIx64
-		", used 0x%" PRIx64 " in the front-end",
-		index, rings_error_text(rc), ring->size, ring->desc_uva, ring->avail_uva,
-		ring->used_uva);
+		"ring %u does not start: %s; size %u, base 0x%x, desc 0x%" PRIx64
+		", avail 0x%" PRIx64 ", used 0x%" PRIx64 " in the front-end",
+		index, rings_error_text(rc), ring->size, rings_base(session, index), ring->desc_uva,
+		ring->avail_uva, ring->used_uva);
 }
 
 static void
@@ -139,6 +182,7 @@ rings_start(struct dynvhost_session *session, uint16_t index)
 	rc = rings_fill_setup(session, index, &setup);
 	if (rc == 0)
 		rc = dynvhost_vq_start(vq, &setup);
+	ring->start_error = rc;
 	if (rc < 0) {
 		dynvhost_notify(ring->err_fd);
 		rings_log_no_start(session, index, rc);
@@ -166,7 +210,8 @@ session_stop_ring(struct dynvhost_session *session, uint16_t index)
 	if (!dynvhost_vq_is_started(vq))
 		return;
 	session->ring[index].base = dynvhost_vq_stop(vq);
-	DYNVHOST_LOG(proto, DEBUG, session->config.name, "ring %u stopped at %u", index,
+	session->ring[index].has_base = true;
+	DYNVHOST_LOG(proto, DEBUG, session->config.name, "ring %u stopped at 0x%x", index,
 		session->ring[index].base);
 }
 
@@ -264,9 +309,12 @@ check_set_vring_num(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	rc = rings_check_index(session, state->index);
 	if (rc != 0)
 		return rc;
-	if (state->num == 0 || state->num > RINGS_MAX_SIZE || (state->num & (state->num - 1)) != 0)
-		return session_refuse(session, -EINVAL,
-			"ring size %u is not a power of two up to %u", state->num, RINGS_MAX_SIZE);
+	if (state->num == 0 || state->num > RINGS_MAX_SIZE)
+		return session_refuse(session, -EINVAL, "ring size %u is not between 1 and %u",
+			state->num, RINGS_MAX_SIZE);
+	if ((state->num & (state->num - 1)) != 0 && !rings_are_packed(session))
+		return session_refuse(
+			session, -EINVAL, "split ring size %u is not a power of two", state->num);
 	if (dynvhost_vq_is_started(&session->config.vq[state->index]) &&
 		state->num != session->ring[state->index].size)
 		return session_refuse(session, -EBUSY, "ring %u is running", state->index);
@@ -331,9 +379,9 @@ check_set_vring_base(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	rc = rings_check_index(session, state->index);
 	if (rc != 0)
 		return rc;
-	if (state->num > UINT16_MAX)
+	if (state->num > UINT16_MAX && !rings_are_packed(session))
 		return session_refuse(
-			session, -EINVAL, "ring base %u is more than 16 bits", state->num);
+			session, -EINVAL, "split ring base %u is more than 16 bits", state->num);
 	if (dynvhost_vq_is_started(&session->config.vq[state->index]))
 		return session_refuse(session, -EBUSY, "ring %u is running", state->index);
 	return 0;
@@ -343,7 +391,10 @@ static int
 apply_set_vring_base(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
-	session->ring[msg->payload.state.index].base = (uint16_t)msg->payload.state.num;
+	struct session_ring *ring = &session->ring[msg->payload.state.index];
+
+	ring->base = msg->payload.state.num;
+	ring->has_base = true;
 	return 0;
 }
 
@@ -369,7 +420,7 @@ apply_get_vring_base(
 	}
 	dynvhost_msg_init_reply(reply, msg, sizeof(reply->payload.state));
 	reply->payload.state.index = index;
-	reply->payload.state.num = session->ring[index].base;
+	reply->payload.state.num = rings_base(session, index);
 	return 0;
 }
 

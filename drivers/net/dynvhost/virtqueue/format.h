@@ -44,7 +44,8 @@ struct dynvhost_vq_format {
 	/**
 	 * Find the position to start at, and tell the driver that kicks are not needed.
 	 * @param base  what the front-end says of the position.
-	 * @return 0, or -EINVAL: there is no such position. Then nothing has been written.
+	 * @return 0, or -EINVAL: there is no such position; -ENOTRECOVERABLE: it cannot be found.
+	 *         Then nothing has been written.
 	 */
 	int (*begin)(struct dynvhost_vq *vq, uint32_t base);
 

@@ -19,6 +19,8 @@
  * ring, and looks for used descriptors in that order too: therefore all used descriptors of a burst
  * are written as it goes, but the flags of the first one last, and these publish the burst.
  *
+ * The other slots of a chain are marked as used too, for the sake of whoever comes after us.
+ *
  * A position is a slot, 0 to size - 1, and the wrap counter, which flips at the ring's end; the
  * size need not be a power of two. Every chain that is taken is given back at once, in order, so
  * the position of what is available and that of what is used are one.
@@ -50,6 +52,7 @@
 #include "copy.h"
 #include "format.h"
 #include "net_hdr.h"
+#include "packed_resume.h"
 #include "virtqueue.h"
 
 #define PACKED_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
@@ -206,6 +209,25 @@ packed_measure(
 	return DYNVHOST_VQ_BAD_LOOP;
 }
 
+/** The two bits of a used descriptor at @p pos. */
+static inline uint16_t
+packed_used_bits(struct dynvhost_vq_packed_pos pos)
+{
+	return pos.wrap ? PACKED_AVAIL | PACKED_USED : 0;
+}
+
+/** Mark the slots of a chain behind its first one as used too; the driver skips them. */
+static void
+packed_mark_rest(struct dynvhost_vq *vq, uint16_t slots)
+{
+	struct dynvhost_vq_packed_pos pos = vq->packed.pos;
+
+	while (--slots > 0) {
+		packed_advance(vq, &pos, 1);
+		vq->packed.desc[pos.slot].flags = packed_used_bits(pos);
+	}
+}
+
 /** Take the buffer at our position and give it back, @p len bytes written. Not yet published. */
 static inline void
 packed_push_used(struct dynvhost_vq *vq, struct packed_burst *burst, const struct dynvhost_buf *buf,
@@ -213,12 +235,14 @@ packed_push_used(struct dynvhost_vq *vq, struct packed_burst *burst, const struc
 {
 	struct dynvhost_vq_packed_pos *pos = &vq->packed.pos;
 	struct vring_packed_desc *desc = &vq->packed.desc[pos->slot];
-	uint16_t flags = pos->wrap ? PACKED_AVAIL | PACKED_USED : 0;
+	uint16_t flags = packed_used_bits(*pos);
 
 	if (len > 0)
 		flags |= VRING_DESC_F_WRITE;
 	desc->id = buf->id;
 	desc->len = len;
+	if (unlikely(buf->slots > 1))
+		packed_mark_rest(vq, buf->slots);
 	if (burst->slots == vq->size)
 		burst->first_flags = flags;
 	else
@@ -559,6 +583,8 @@ packed_attach(struct dynvhost_vq *vq, const struct dynvhost_vq_pins *pins)
  * driver looks for the next used descriptor, and nowhere else. In a ring used in order, as network
  * devices use theirs, the descriptors from there on are as the driver wrote them, so these buffers
  * are taken once more: a packet may be sent twice, none is lost.
+ *
+ * In a ring that bears our mark the descriptors know better (packed_resume.h).
  */
 static int
 packed_begin(struct dynvhost_vq *vq, uint32_t base)
@@ -566,6 +592,7 @@ packed_begin(struct dynvhost_vq *vq, uint32_t base)
 	struct dynvhost_vq_packed *packed = &vq->packed;
 	uint16_t taken = (uint16_t)base;
 	uint16_t given = (uint16_t)(base >> 16);
+	int ret;
 
 	if (given == 0)
 		given = taken;
@@ -573,7 +600,14 @@ packed_begin(struct dynvhost_vq *vq, uint32_t base)
 		return -EINVAL;
 	packed->pos.slot = given & PACKED_SLOT_MASK;
 	packed->pos.wrap = (given >> PACKED_WRAP_SHIFT) != 0;
+	if (__atomic_load_n(&packed->device_event->off_wrap, __ATOMIC_RELAXED) ==
+		PACKED_RESUME_MARK) {
+		ret = packed_resume(packed->desc, vq->size, &packed->pos);
+		if (ret != 0)
+			return ret;
+	}
 
+	__atomic_store_n(&packed->device_event->off_wrap, PACKED_RESUME_MARK, __ATOMIC_RELAXED);
 	__atomic_store_n(
 		&packed->device_event->flags, VRING_PACKED_EVENT_FLAG_DISABLE, __ATOMIC_RELEASE);
 	return 0;

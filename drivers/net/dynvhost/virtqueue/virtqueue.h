@@ -170,12 +170,13 @@ uint8_t dynvhost_vq_hdr_len(uint64_t features);
 
 /**
  * Start a stopped virtqueue. Pins the ring's pages, takes its position over (split: from the used
- * ring; packed: from setup->base), and tells the driver that no kicks are needed. The queue must be
- * outside. Control.
+ * ring; packed: from setup->base, or from the ring where that knows better), and tells the driver
+ * that no kicks are needed. The queue must be outside. Control.
  *
  * @return 0; -EINVAL (size, alignment or base; virtio 1.2 §2.7, §2.8), -EFAULT (an area does not
- *         lie wholly in one region), or the error of opening its pages. On failure the queue stays
- *         stopped and guest memory as it was.
+ *         lie wholly in one region), -ENOTRECOVERABLE (packed: the base is out of date, and the ring
+ *         does not tell the position either), or the error of opening its pages. On failure the
+ *         queue stays stopped and guest memory as it was.
  */
 int dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup);
 

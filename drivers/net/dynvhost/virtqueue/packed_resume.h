@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_PACKED_RESUME_H
+#define DYNVHOST_PACKED_RESUME_H
+
+/**
+ * @file
+ * Where to go on in a packed ring whose last back-end did not live to say where it stopped.
+ *
+ * A front-end whose back-end dies knows no position but that of the last start; in a split ring the
+ * used index says the rest. In a packed one the descriptors have to say it. Each has two bits:
+ *
+ *	AVAIL  differs from one slot to the next in one place of the ring, where the driver will
+ *	       write next: slots before it are of the driver's round, those from it on of the last
+ *	USED   equals AVAIL in every slot that we have given back, and in no other
+ *
+ * So our position is where the slots that are not used begin that end at the driver's. The second
+ * rule holds because we mark every slot of a chain, while the driver needs only the first to be
+ * marked. Other back-ends do not; therefore a ring that we work on bears a mark of ours, in the
+ * field of the device event area that no driver reads while the event's flags say on or off. In a
+ * ring without the mark the front-end's word holds.
+ */
+
+#include <stdint.h>
+
+#include <linux/virtio_ring.h>
+
+#include "virtqueue.h"
+
+/** The mark: `off_wrap` of the device event. */
+#define PACKED_RESUME_MARK 0x4459
+
+/**
+ * Find the position in a marked ring of @p size descriptors, control's, with the queue outside. If
+ * the last burst was cut off before it was published, it is published now: the driver must see the
+ * used descriptors in order.
+ *
+ * @param pos  what the front-end says; receives the position.
+ * @return 0; -ENOTRECOVERABLE: the descriptors do not tell, and nothing has been written.
+ */
+int
+packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_packed_pos *pos);
+
+#endif /* DYNVHOST_PACKED_RESUME_H */
