@@ -26,9 +26,7 @@
  *	          C71      later: IN_ORDER
  *	          C72      hostile: test_hostile_ring (a racing guest on split rings)
  *	Migration C73–C76  later: dirty log
- *	          C77      later: RARP
- *	          C78      later: MTU
- *	Restart   C79      test_conform_packed, with packed rings; with split ones later
+ *	Restart   C79      test_conform_restart; with packed rings test_conform_packed
  *	          C80      hostile: test_hostile_vanish
  */
 

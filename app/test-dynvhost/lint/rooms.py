@@ -36,14 +36,14 @@ ROOMS = [
      LIBC + UAPI + MEM + [r'numa\.h', r'numaif\.h', r'mem_[a-z_]+\.h']),
     ('wire, messages and sockets know libc and the kernel',
      [f'{DRIVER}/vhost_user/{name}.[ch]'
-      for name in ('wire', 'message', 'socket', 'notify', 'closer')],
+      for name in ('wire', 'message', 'socket', 'listen', 'notify', 'closer')],
      LIBC + UAPI + WIRE + [r'(notify|closer)\.h']),
     ('virtqueues know mbufs, EAL and guest memory',
      [f'{DRIVER}/virtqueue/*.[ch]'],
      LIBC + UAPI + EAL + MBUF + MEM + VIRTQUEUE + [r'(chain|copy|format|net_hdr|packed_resume)\.h']),
     ('sessions and the control thread know rings and memory, and no mbufs or ethdev',
      [f'{DRIVER}/vhost_user/session*.[ch]', f'{DRIVER}/vhost_user/control.[ch]',
-      f'{DRIVER}/vhost_user/backend.[ch]'],
+      f'{DRIVER}/vhost_user/backend*.[ch]'],
      LIBC + UAPI + EAL + MEM + VIRTQUEUE + WIRE + LOG_AND_COMPAT +
      [r'(notify|closer|session|session_priv|backend|control)\.h']),
 ]

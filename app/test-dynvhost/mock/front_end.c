@@ -14,15 +14,47 @@
 #include "front_end.h"
 #include "mock.h"
 
+static struct sockaddr_un
+fe_address(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	mock_check(strlen(path) < sizeof(address.sun_path));
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	return address;
+}
+
+int
+fe_listen(const char *path)
+{
+	struct sockaddr_un address = fe_address(path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	mock_check(fd >= 0);
+	mock_check(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+	mock_check(listen(fd, 8) == 0);
+	return fd;
+}
+
+void
+fe_accept(struct front_end *fe, int listen_fd)
+{
+	struct pollfd pollfd = {.fd = listen_fd, .events = POLLIN};
+
+	*fe = (struct front_end){.sock = -1};
+	if (poll(&pollfd, 1, MOCK_DEADLINE_MS) != 1)
+		mock_fail("no back-end connects");
+	fe->sock = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	mock_check(fe->sock >= 0);
+}
+
 int
 fe_try_connect(struct front_end *fe, const char *path)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address = fe_address(path);
 	int error;
 
 	*fe = (struct front_end){.sock = -1};
-	mock_check(strlen(path) < sizeof(address.sun_path));
-	memcpy(address.sun_path, path, strlen(path) + 1);
 	fe->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	mock_check(fe->sock >= 0);
 	if (connect(fe->sock, (struct sockaddr *)&address, sizeof(address)) == 0)

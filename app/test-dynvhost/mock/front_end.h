@@ -95,6 +95,12 @@ void fe_connect(struct front_end *fe, const char *path);
 /** Connect once. @return 0 or -errno. */
 int fe_try_connect(struct front_end *fe, const char *path);
 
+/** Listen at a path, for a back-end that connects. @return the listening fd. */
+int fe_listen(const char *path);
+
+/** Take the next back-end that connects, until the deadline. */
+void fe_accept(struct front_end *fe, int listen_fd);
+
 /** Use a socket that is connected already. */
 void fe_attach(struct front_end *fe, int sock);
 

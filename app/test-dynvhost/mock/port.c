@@ -87,6 +87,12 @@ port_eal_fini(void)
 	rmdir(port_folder);
 }
 
+void
+port_next_path(char *path, size_t size)
+{
+	snprintf(path, size, "%s/%u.sock", port_folder, port_number);
+}
+
 int
 port_try_open(struct test_port *port, const struct port_config *config)
 {
@@ -96,7 +102,9 @@ port_try_open(struct test_port *port, const struct port_config *config)
 
 	memset(port, 0, sizeof(*port));
 	snprintf(port->name, sizeof(port->name), "%s%u", port_driver(config), port_number);
-	snprintf(port->path, sizeof(port->path), "%s/%u.sock", port_folder, port_number);
+	port_next_path(port->path, sizeof(port->path));
+	if (config->path != NULL)
+		snprintf(port->path, sizeof(port->path), "%s", config->path);
 	snprintf(devargs, sizeof(devargs), "iface=%s,queues=%u%s%s", port->path, n_queues,
 		config->devargs != NULL ? "," : "", config->devargs != NULL ? config->devargs : "");
 	port_number++;

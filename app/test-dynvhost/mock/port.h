@@ -15,6 +15,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <rte_mbuf.h>
@@ -26,6 +27,7 @@
 
 struct port_config {
 	const char *driver;    /**< NULL: net_dynvhost, or what DYNVHOST_TEST_DRIVER says */
+	const char *path;      /**< of the socket; NULL: one of its own */
 	const char *devargs;   /**< appended to iface and queues, "key=value,…"; NULL: none */
 	unsigned int n_queues; /**< pairs: devarg and configured queues alike; 0: 1 */
 	uint16_t data_room;    /**< bytes of mbuf data after the headroom; 0: 2048 */
@@ -49,6 +51,9 @@ void port_eal_fini(void);
 
 /** Whether ports are those of our own driver (see port_config.driver). */
 bool port_is_dynvhost(void);
+
+/** The path that the next port gets, if its configuration names none. */
+void port_next_path(char *path, size_t size);
 
 /** Probe a port. @return 0 or -errno; on failure nothing is left. */
 int port_try_open(struct test_port *port, const struct port_config *config);

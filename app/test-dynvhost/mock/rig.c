@@ -145,6 +145,28 @@ rig_wait_fds(unsigned int n)
 	}
 }
 
+/* Probe the port, listening for it where it connects. */
+static void
+rig_open_port(struct rig *rig)
+{
+	struct port_config config = rig->config.port;
+	char devargs[256], path[sizeof(rig->port.path)];
+
+	if (rig->config.client) {
+		if (config.path == NULL)
+			port_next_path(path, sizeof(path));
+		else
+			snprintf(path, sizeof(path), "%s", config.path);
+		if (rig->listen_fd < 0)
+			rig->listen_fd = fe_listen(path);
+		snprintf(devargs, sizeof(devargs), "client=1,reconnect-ms=30%s%s",
+			config.devargs != NULL ? "," : "",
+			config.devargs != NULL ? config.devargs : "");
+		config.devargs = devargs;
+	}
+	port_open(&rig->port, &config);
+}
+
 void
 rig_prepare(struct rig *rig, const struct rig_config *config)
 {
@@ -154,20 +176,30 @@ rig_prepare(struct rig *rig, const struct rig_config *config)
 	memset(rig, 0, sizeof(*rig));
 	rig->config = config != NULL ? *config : defaults;
 	rig->fe.sock = -1;
+	rig->listen_fd = -1;
 	rig->seed = 1;
 	rig->open = true;
 	if (rig->config.port.n_queues == 0)
 		rig->config.port.n_queues = rig->config.nic.n_pairs;
 	if (rig->config.port.devargs == NULL)
 		rig->config.port.devargs = rig_devargs;
-	port_open(&rig->port, &rig->config.port);
+	rig_open_port(rig);
 	if (rig->config.lay_out != NULL)
 		rig->config.lay_out(&rig->ram);
 	else
 		guest_ram_init_plain(
 			&rig->ram, rig->config.ram_size != 0 ? rig->config.ram_size : RIG_RAM_SIZE);
 	nic_init(&rig->nic, &rig->ram, &rig->fe, &rig->config.nic);
-	fe_connect(&rig->fe, rig->port.path);
+	rig_connect(rig);
+}
+
+void
+rig_connect(struct rig *rig)
+{
+	if (rig->listen_fd >= 0)
+		fe_accept(&rig->fe, rig->listen_fd);
+	else
+		fe_connect(&rig->fe, rig->port.path);
 }
 
 void
@@ -217,8 +249,35 @@ void
 rig_reconnect(struct rig *rig)
 {
 	rig_reset_rings(rig);
-	fe_connect(&rig->fe, rig->port.path);
+	rig_connect(rig);
 	rig_bring_up(rig);
+}
+
+void
+rig_resume(struct rig *rig)
+{
+	rig_connect(rig);
+	nic_negotiate(&rig->nic);
+	nic_start(&rig->nic);
+	port_wait_link(&rig->port, true);
+}
+
+void
+rig_restart_port(struct rig *rig)
+{
+	char path[sizeof(rig->port.path)];
+	bool echo = rig->echo_runs;
+
+	snprintf(path, sizeof(path), "%s", rig->port.path);
+	rig_echo_stop(rig);
+	port_close(&rig->port);
+	fe_expect_closed(&rig->fe);
+	fe_close(&rig->fe);
+	rig->config.port.path = path;
+	rig_open_port(rig);
+	rig->config.port.path = NULL;
+	if (echo)
+		rig_echo_start(rig);
 }
 
 void
@@ -231,6 +290,10 @@ rig_close(struct rig *rig)
 	rig->open = false;
 	rig_echo_stop(rig);
 	fe_close(&rig->fe);
+	if (rig->listen_fd >= 0) {
+		close(rig->listen_fd);
+		unlink(rig->port.path);
+	}
 	port_close(&rig->port);
 	exposure_read(&rig->ram, &exposure);
 	nic_fini(&rig->nic);
@@ -318,6 +381,23 @@ rig_send(struct rig *rig, unsigned int pair, unsigned int n)
 	return i;
 }
 
+/* The number of a packet that has come back: the next one, or one behind some that may be lost. */
+static uint32_t
+rig_skip_lost(struct rig *rig, unsigned int pair, const uint8_t *data, uint32_t len)
+{
+	uint32_t next = rig->flow[pair].got;
+	uint32_t lost;
+
+	for (lost = 0; lost <= rig->may_lose && next + lost < rig->flow[pair].sent; lost++) {
+		if (len == rig_flow_len(next + lost) &&
+			packet_matches(data, len, rig_flow_seed(pair, next + lost))) {
+			rig->may_lose -= lost;
+			return next + lost;
+		}
+	}
+	return next;
+}
+
 /* Receive what has come back. */
 static void
 rig_take(struct rig *rig, unsigned int pair)
@@ -327,8 +407,9 @@ rig_take(struct rig *rig, unsigned int pair)
 
 	nic_reap_tx(&rig->nic, pair);
 	while (nic_receive(&rig->nic, pair, data, sizeof(data), &packet)) {
-		uint32_t number = rig->flow[pair].got++;
+		uint32_t number = rig_skip_lost(rig, pair, data, packet.len);
 
+		rig->flow[pair].got = number + 1;
 		if (number == rig->flow[pair].sent)
 			mock_fail(
 				"guest received a packet of %u bytes that nobody sent", packet.len);

@@ -40,6 +40,7 @@ struct rig_config {
 	uint64_t ram_size;                      /**< 0: RIG_RAM_SIZE; one region at gpa 0 */
 	void (*lay_out)(struct guest_ram *ram); /**< other memory than that */
 	bool no_rx_buffers;                     /**< offer no receive buffers */
+	bool client;                            /**< the port connects, the front-end listens */
 };
 
 struct rig {
@@ -53,7 +54,9 @@ struct rig {
 		uint32_t sent; /**< packets that the guest has sent for the port to give back */
 		uint32_t got;  /**< of these, how many were received again, or given up */
 	} flow[NIC_MAX_PAIRS];
-	uint32_t seed; /**< of the next packet that goes one way only */
+	uint32_t seed;     /**< of the next packet that goes one way only */
+	uint32_t may_lose; /**< packets of the flows that may still get lost, for a good reason */
+	int listen_fd;     /**< the front-end's; -1: it connects */
 
 	/** The echo thread: polls all queues and gives back what comes. */
 	pthread_t echo_thread;
@@ -99,6 +102,15 @@ void rig_offer_buffers(struct rig *rig);
 
 /** Negotiate, offer buffers, start the guest, wait for the link. */
 void rig_bring_up(struct rig *rig);
+
+/** Connect the front-end, whoever listens. */
+void rig_connect(struct rig *rig);
+
+/** Connect again and go on with rings and packets where they are, as after a crash of either side. */
+void rig_resume(struct rig *rig);
+
+/** Take the port away and make it anew at the same path. The front-end notices and hangs up. */
+void rig_restart_port(struct rig *rig);
 
 /** Stop everything and give it back. Repeatable. */
 void rig_close(struct rig *rig);

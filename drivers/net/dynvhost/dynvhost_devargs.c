@@ -16,9 +16,9 @@
 #include "dynvhost_log.h"
 #include "session.h"
 
-#define DEVARGS_MAX_IDLE_MS 3600000
-#define DEVARGS_MIN_MTU     68
-#define DEVARGS_MAX_MTU     65535
+#define DEVARGS_MAX_MS  3600000
+#define DEVARGS_MIN_MTU 68
+#define DEVARGS_MAX_MTU 65535
 
 /** Reads one value into @p field. @return 0 or -EINVAL. */
 typedef int (*devargs_read_t)(const char *value, void *field);
@@ -170,11 +170,11 @@ devargs_read_mtu(const char *value, void *field)
 }
 
 static int
-devargs_read_idle(const char *value, void *field)
+devargs_read_ms(const char *value, void *field)
 {
 	uint64_t number;
 
-	if (devargs_read_number(value, 10, DEVARGS_MAX_IDLE_MS, &number) < 0)
+	if (devargs_read_number(value, 10, DEVARGS_MAX_MS, &number) < 0)
 		return -EINVAL;
 	*(uint32_t *)field = (uint32_t)number;
 	return 0;
@@ -192,6 +192,9 @@ static const struct devargs_option devargs_options[] = {
 	{DYNVHOST_ARG_IFACE, devargs_read_path, DEVARGS_FIELD(iface),
 		"a socket path of 1 to 107 characters"},
 	{DYNVHOST_ARG_QUEUES, devargs_read_queues, DEVARGS_FIELD(queues), "1 to 128 queue pairs"},
+	{DYNVHOST_ARG_CLIENT, devargs_read_bool, DEVARGS_FIELD(client), "0 or 1"},
+	{DYNVHOST_ARG_RECONNECT_MS, devargs_read_ms, DEVARGS_FIELD(reconnect_ms),
+		"0 (one attempt) to 3600000 milliseconds"},
 	{DYNVHOST_ARG_SOCK_MODE, devargs_read_file_mode, DEVARGS_FIELD(sock_mode),
 		"octal file rights from 0 to 0777"},
 	{DYNVHOST_ARG_SOCK_GROUP, devargs_read_group, DEVARGS_FIELD(sock_group),
@@ -205,7 +208,7 @@ static const struct devargs_option devargs_options[] = {
 		"auto, uffd, mmap or eager"},
 	{DYNVHOST_ARG_MAP_GRANULE, devargs_read_granule, DEVARGS_FIELD(map_granule),
 		"auto or a power of two from 4K to 1G"},
-	{DYNVHOST_ARG_MAP_IDLE_MS, devargs_read_idle, DEVARGS_FIELD(map_idle_ms),
+	{DYNVHOST_ARG_MAP_IDLE_MS, devargs_read_ms, DEVARGS_FIELD(map_idle_ms),
 		"0 (never) to 3600000 milliseconds"},
 	{DYNVHOST_ARG_MAP_MAX, devargs_read_max, DEVARGS_FIELD(map_max),
 		"a number of bytes, with K, M or G, or 0 for no cap"},
@@ -257,6 +260,7 @@ dynvhost_devargs_parse(const char *name, const char *params, struct dynvhost_dev
 
 	*args = (struct dynvhost_devargs){
 		.queues = 1,
+		.reconnect_ms = 1000,
 		.sock_mode = 0600,
 		.sock_group = (gid_t)-1,
 		.mrg_rxbuf = true,

@@ -18,6 +18,8 @@
 
 #define DYNVHOST_ARG_IFACE            "iface"
 #define DYNVHOST_ARG_QUEUES           "queues"
+#define DYNVHOST_ARG_CLIENT           "client"
+#define DYNVHOST_ARG_RECONNECT_MS     "reconnect-ms"
 #define DYNVHOST_ARG_SOCK_MODE        "sock-mode"
 #define DYNVHOST_ARG_SOCK_GROUP       "sock-group"
 #define DYNVHOST_ARG_MRG_RXBUF        "mrg-rxbuf"
@@ -37,6 +39,8 @@
 #define DYNVHOST_PARAM_STRING \
 	DYNVHOST_ARG_IFACE "=<path> " \
 	DYNVHOST_ARG_QUEUES "=<1-128> " \
+	DYNVHOST_ARG_CLIENT "=<0|1> " \
+	DYNVHOST_ARG_RECONNECT_MS "=<ms> " \
 	DYNVHOST_ARG_SOCK_MODE "=<octal> " \
 	DYNVHOST_ARG_SOCK_GROUP "=<name> " \
 	DYNVHOST_ARG_MRG_RXBUF "=<0|1> " \
@@ -56,6 +60,8 @@
 struct dynvhost_devargs {
 	char iface[108]; /**< as long as a socket address can hold */
 	uint16_t queues;
+	bool client;           /**< connect to iface */
+	uint32_t reconnect_ms; /**< longest pause between attempts; 0: one attempt in all */
 	mode_t sock_mode;
 	gid_t sock_group; /**< (gid_t)-1: leave it */
 	bool mrg_rxbuf;

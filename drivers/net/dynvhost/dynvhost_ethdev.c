@@ -336,7 +336,8 @@ ethdev_close(struct rte_eth_dev *eth_dev)
 	ethdev_dismantle(dev);
 	/* The address is part of the private data, which ethdev frees by itself. */
 	eth_dev->data->mac_addrs = NULL;
-	DYNVHOST_LOG(driver, INFO, dev->name, "port closed, %s removed", dev->args.iface);
+	DYNVHOST_LOG(driver, INFO, dev->name, "port closed, %s %s", dev->args.iface,
+		dev->args.client ? "left" : "removed");
 	return 0;
 }
 
@@ -455,6 +456,8 @@ ethdev_build_backend(struct dynvhost_dev *dev)
 {
 	const struct dynvhost_backend_config config = {
 		.path = dev->args.iface,
+		.client = dev->args.client,
+		.reconnect_ms = dev->args.reconnect_ms,
 		.mode = dev->args.sock_mode,
 		.group = dev->args.sock_group,
 		.session =
@@ -476,7 +479,8 @@ ethdev_build_backend(struct dynvhost_dev *dev)
 	int rc = dynvhost_backend_create(&config, &dev->backend);
 
 	if (rc < 0)
-		DYNVHOST_LOG(driver, ERR, dev->name, "cannot listen at %s: %s", dev->args.iface,
+		DYNVHOST_LOG(driver, ERR, dev->name, "cannot %s %s: %s",
+			dev->args.client ? "connect to" : "listen at", dev->args.iface,
 			rc == -EADDRINUSE ? "another process listens there, or it is no socket"
 			: rc == -EDEADLK  ? "a port cannot be added within an event callback"
 					  : strerror(-rc));
@@ -554,9 +558,9 @@ ethdev_create(struct rte_vdev_device *vdev, const struct dynvhost_devargs *args)
 	TAILQ_INSERT_TAIL(&ethdev_list, dev, next);
 	pthread_mutex_unlock(&ethdev_list_lock);
 	rte_eth_dev_probing_finish(eth_dev);
-	DYNVHOST_LOG(driver, INFO, dev->name, "listening at %s, %u queue pairs, map-mode %s (%s)",
-		dev->args.iface, dev->n_pairs, dynvhost_mem_engine_name(dev->mem),
-		dynvhost_mem_engine_reason(dev->mem));
+	DYNVHOST_LOG(driver, INFO, dev->name, "%s %s, %u queue pairs, map-mode %s (%s)",
+		args->client ? "connecting to" : "listening at", dev->args.iface, dev->n_pairs,
+		dynvhost_mem_engine_name(dev->mem), dynvhost_mem_engine_reason(dev->mem));
 	return 0;
 }
 

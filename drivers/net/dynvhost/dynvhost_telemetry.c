@@ -63,7 +63,7 @@ telemetry_fill_info(struct dynvhost_dev *dev, void *opaque)
 	dynvhost_backend_info(dev->backend, &info);
 	rte_tel_data_add_dict_string(dict, "name", dev->name);
 	rte_tel_data_add_dict_string(dict, "iface", dev->args.iface);
-	rte_tel_data_add_dict_string(dict, "role", "server");
+	rte_tel_data_add_dict_string(dict, "role", dev->args.client ? "client" : "server");
 	rte_tel_data_add_dict_string(dict, "link", info.link_up ? "up" : "down");
 	rte_tel_data_add_dict_string(dict, "waiting_for", info.waiting_for);
 	rte_tel_data_add_dict_string(dict, "refused", info.refused);

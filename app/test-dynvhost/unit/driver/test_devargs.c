@@ -29,6 +29,8 @@
 static const struct dynvhost_devargs defaults = {
 	.iface = "/s",
 	.queues = 1,
+	.client = false,
+	.reconnect_ms = 1000,
 	.sock_mode = 0600,
 	.sock_group = (gid_t)-1,
 	.mrg_rxbuf = true,
@@ -78,6 +80,8 @@ expect(const char *params, const struct dynvhost_devargs *want)
 	assert_string_equal(log, "");
 	assert_string_equal(args.iface, want->iface);
 	assert_int_equal(args.queues, want->queues);
+	assert_int_equal(args.client, want->client);
+	assert_int_equal(args.reconnect_ms, want->reconnect_ms);
 	assert_int_equal(args.sock_mode, want->sock_mode);
 	assert_int_equal(args.sock_group, want->sock_group);
 	assert_int_equal(args.mrg_rxbuf, want->mrg_rxbuf);
@@ -138,6 +142,8 @@ test_all_keys_are_read_together(void **state)
 	const struct dynvhost_devargs want = {
 		.iface = "/run/vm 1/net.sock",
 		.queues = 128,
+		.client = true,
+		.reconnect_ms = 30000,
 		.sock_mode = 0666,
 		.sock_group = 0,
 		.mrg_rxbuf = false,
@@ -154,7 +160,7 @@ test_all_keys_are_read_together(void **state)
 	};
 
 	expect("map-dump=1,map-require-seal=1,map-max=3G,map-idle-ms=250,map-granule=2M,map-mode="
-	       "eager,mtu=9000,indirect=0,event-idx=0,"
+	       "eager,reconnect-ms=30000,client=1,mtu=9000,indirect=0,event-idx=0,"
 	       "packed=0,mrg-rxbuf=0,sock-group=root,sock-mode=0666,queues=128,iface=/run/vm "
 	       "1/net.sock",
 		&want);
@@ -353,6 +359,19 @@ test_mtu_takes_68_to_65535(void **state)
 }
 
 static void
+test_reconnect_ms_takes_up_to_an_hour(void **state)
+{
+	static const char *const bad[] = {"", "-1", "3600001", "1s", "auto"};
+	struct dynvhost_devargs want = defaults;
+
+	want.reconnect_ms = 0;
+	expect("iface=/s,reconnect-ms=0", &want);
+	want.reconnect_ms = 3600000;
+	expect("iface=/s,reconnect-ms=3600000", &want);
+	EXPECT_VALUES_REFUSED("reconnect-ms", bad, "0 (one attempt) to 3600000 milliseconds");
+}
+
+static void
 test_map_idle_ms_takes_up_to_an_hour(void **state)
 {
 	static const char *const bad[] = {"", "3600001", "-1", "+1", " 1", "1 ", "1s", "1.5",
@@ -474,6 +493,7 @@ main(void)
 		cmocka_unit_test(test_switches_take_0_and_1),
 		cmocka_unit_test(test_map_mode_takes_names),
 		cmocka_unit_test(test_map_granule_takes_powers_of_two_with_unit),
+		cmocka_unit_test(test_reconnect_ms_takes_up_to_an_hour),
 		cmocka_unit_test(test_mtu_takes_68_to_65535),
 		cmocka_unit_test(test_map_idle_ms_takes_up_to_an_hour),
 		cmocka_unit_test(test_map_max_takes_bytes_with_and_without_unit),

@@ -9,6 +9,8 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -38,8 +41,11 @@ static struct {
 	struct stat before_listen;
 	int connect_before_listen; /**< errno of an attempt to connect */
 	int lchown_error;          /**< to fail with; 0: go through */
-	bool file_vanishes;        /**< removed just after bind() found it */
-	bool file_replaced;        /**< by a regular file, when lchown() fails */
+	char name[sizeof(
+		((struct sockaddr_un *)NULL)->sun_path)]; /**< that the socket was made under */
+	bool file_vanishes; /**< removed just after it was found at the path */
+	bool no_noreplace;  /**< the file system has no RENAME_NOREPLACE */
+	bool file_replaced; /**< by a regular file, when lchown() fails */
 } seen;
 
 int __real_bind(int fd, const struct sockaddr *addr, socklen_t len);
@@ -48,6 +54,8 @@ int __real_lchown(const char *file, uid_t owner, gid_t group);
 int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len);
 int __wrap_listen(int fd, int backlog);
 int __wrap_lchown(const char *file, uid_t owner, gid_t group);
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
 
 static struct sockaddr_un
 address(const char *file)
@@ -84,22 +92,37 @@ __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	const char *file = ((const struct sockaddr_un *)addr)->sun_path;
 	int ret = __real_bind(fd, addr, len);
-	int err = errno;
 
-	if (ret == 0)
+	if (ret == 0) {
 		lstat(file, &seen.after_bind);
-	if (ret < 0 && seen.file_vanishes)
-		unlink(file);
-	errno = err;
+		snprintf(seen.name, sizeof(seen.name), "%s", file);
+	}
 	return ret;
 }
 
 int
 __wrap_listen(int fd, int backlog)
 {
-	lstat(path, &seen.before_listen);
-	seen.connect_before_listen = try_connect(path);
+	lstat(seen.name, &seen.before_listen);
+	seen.connect_before_listen = try_connect(seen.name);
 	return __real_listen(fd, backlog);
+}
+
+int
+__wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags)
+{
+	int ret, err;
+
+	if (seen.no_noreplace) {
+		errno = EINVAL;
+		return -1;
+	}
+	ret = __real_renameat2(from_fd, from, to_fd, to, flags);
+	err = errno;
+	if (ret < 0 && seen.file_vanishes)
+		unlink(to);
+	errno = err;
+	return ret;
 }
 
 int
@@ -292,8 +315,10 @@ refused_group_leaves_nothing_behind(void **state)
 
 	seen.file_replaced = true;
 	assert_int_equal(dynvhost_socket_listen(path, 0660, NEW_GROUP), -EPERM);
-	assert_int_equal(status(path).st_mode, S_IFREG | 0640);
-	assert_int_equal(status(path).st_size, 4);
+	assert_false(exists(path));
+	assert_int_equal(status(seen.name).st_mode, S_IFREG | 0640);
+	assert_int_equal(status(seen.name).st_size, 4);
+	unlink(seen.name);
 }
 
 static void
@@ -320,6 +345,116 @@ file_that_vanishes_meanwhile_is_no_obstacle(void **state)
 	fd = dynvhost_socket_listen(path, 0600, KEEP_GROUP);
 	assert_true(fd >= 0);
 	assert_serves(fd);
+}
+
+static void
+file_system_that_cannot_promise_not_to_replace_will_do(void **state)
+{
+	int fd;
+
+	seen.no_noreplace = true;
+	fd = dynvhost_socket_listen(path, 0640, KEEP_GROUP);
+	assert_true(fd >= 0);
+	assert_int_equal(dynvhost_socket_listen(path, 0600, KEEP_GROUP), -EADDRINUSE);
+	/* The other one's look at it. */
+	close(dynvhost_socket_accept(fd));
+	assert_serves(fd);
+	fd = dynvhost_socket_listen(path, 0600, KEEP_GROUP);
+	assert_true(fd >= 0);
+	assert_int_equal(status(path).st_mode, S_IFSOCK | 0600);
+	assert_serves(fd);
+}
+
+static void
+name_that_is_taken_is_passed_over(void **state)
+{
+	char taken[sizeof(seen.name) + 32];
+	unsigned int serial;
+	int fd;
+
+	fd = dynvhost_socket_listen(path, 0600, KEEP_GROUP);
+	assert_true(fd >= 0);
+	assert_serves(fd);
+	unlink(path);
+	assert_int_equal(sscanf(strrchr(seen.name, '-'), "-%u", &serial), 1);
+	snprintf(taken, sizeof(taken), "%s.%d-%u", path, (int)getpid(), serial + 1);
+	make_file(taken);
+	fd = dynvhost_socket_listen(path, 0600, KEEP_GROUP);
+	assert_true(fd >= 0);
+	assert_string_not_equal(seen.name, taken);
+	assert_int_equal(status(taken).st_mode, S_IFREG | 0640);
+	unlink(taken);
+	assert_serves(fd);
+}
+
+static void
+folder_that_somebody_keeps_locked_is_given_up(void **state)
+{
+	int lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_true(lock >= 0);
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	make_stale_socket(path);
+	assert_left_alone();
+	close(lock);
+}
+
+#define RACERS       6
+#define RACER_ROUNDS 150
+
+static pthread_barrier_t race_start;
+
+static void *
+race_for_path(void *arg)
+{
+	int *fd = arg;
+
+	pthread_barrier_wait(&race_start);
+	*fd = dynvhost_socket_listen(path, 0600, KEEP_GROUP);
+	return NULL;
+}
+
+/* One round; the file that is there already, if any, is a dead listener's. */
+static void
+race_once(void)
+{
+	pthread_t thread[RACERS];
+	int fd[RACERS];
+	int winner = -1;
+	int i;
+
+	for (i = 0; i < RACERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, race_for_path, &fd[i]), 0);
+	for (i = 0; i < RACERS; i++) {
+		pthread_join(thread[i], NULL);
+		if (fd[i] < 0)
+			assert_int_equal(fd[i], -EADDRINUSE);
+		else if (winner >= 0)
+			fail_msg("two have won the path");
+		else
+			winner = fd[i];
+	}
+	assert_true(winner >= 0);
+	/* Those who lost have had a look at it. */
+	while (i >= 0) {
+		i = dynvhost_socket_accept(winner);
+		if (i >= 0)
+			close(i);
+	}
+	assert_serves(winner);
+}
+
+static void
+one_of_many_gets_a_dead_listeners_path(void **state)
+{
+	int i;
+
+	assert_int_equal(pthread_barrier_init(&race_start, NULL, RACERS), 0);
+	for (i = 0; i < RACER_ROUNDS; i++)
+		race_once();
+	unlink(path);
+	race_once();
+	pthread_barrier_destroy(&race_start);
 }
 
 static void
@@ -483,6 +618,10 @@ main(void)
 		SOCKET_TEST(refused_group_leaves_nothing_behind),
 		SOCKET_TEST(stale_socket_is_replaced),
 		SOCKET_TEST(file_that_vanishes_meanwhile_is_no_obstacle),
+		SOCKET_TEST(file_system_that_cannot_promise_not_to_replace_will_do),
+		SOCKET_TEST(name_that_is_taken_is_passed_over),
+		SOCKET_TEST(folder_that_somebody_keeps_locked_is_given_up),
+		SOCKET_TEST(one_of_many_gets_a_dead_listeners_path),
 		SOCKET_TEST(listener_in_use_keeps_its_path),
 		SOCKET_TEST(listener_with_a_full_backlog_keeps_its_path),
 		SOCKET_TEST(other_kinds_of_socket_keep_their_path),

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <rte_common.h>
@@ -29,8 +28,6 @@
 /** How soon a port that waits for a gate is looked at again: at first, and in the long run. */
 #define BACKEND_PARKED_US      50
 #define BACKEND_PARKED_SLOW_US 1000
-/** How often connected ports are looked after. */
-#define BACKEND_TICK_US 40000
 /** A front-end's fd that has not closed by then is worth a line in the log. */
 #define BACKEND_CLOSING_US 1000000
 /**
@@ -40,36 +37,19 @@
 #define BACKEND_REQUEST_BURST 4096
 #define BACKEND_REQUEST_RATE  20000
 
-static const char *
-backend_name(const struct dynvhost_backend *backend)
-{
-	return backend->session.config.name;
-}
-
-static bool
+bool
 backend_may_log(struct dynvhost_backend *backend, uint64_t now_us)
 {
 	return dynvhost_session_may_log(&backend->session, now_us);
 }
 
-static int
+int
 backend_watch(struct dynvhost_backend *backend, int op, int fd, uint32_t events,
 	struct control_source *source)
 {
 	struct epoll_event event = {.events = events, .data.ptr = source};
 
 	return epoll_ctl(backend->epoll_fd, op, fd, &event) == 0 ? 0 : -errno;
-}
-
-/** Whether front-ends are accepted, or wait in the backlog until the last one's things are gone. */
-static void
-backend_arm_listen(struct dynvhost_backend *backend, bool armed)
-{
-	if (backend->listen_armed == armed)
-		return;
-	backend->listen_armed = armed;
-	backend_watch(backend, EPOLL_CTL_MOD, backend->listen_fd, armed ? EPOLLIN : 0,
-		&backend->listen_source);
 }
 
 /** Give a port the requests it has earned. */
@@ -123,34 +103,11 @@ backend_disconnect(struct dynvhost_backend *backend, uint64_t now_us, const char
 	backend_watch(backend, EPOLL_CTL_DEL, backend->conn.fd, 0, NULL);
 	dynvhost_conn_close(&backend->conn);
 	backend->reply_waits = false;
-	/* A listener stays disarmed until nothing of the old connection is left. */
-	backend_arm_listen(backend, false);
+	backend_meet_lost(backend, now_us);
 	dynvhost_session_close(&backend->session, now_us);
 }
 
-int
-backend_listen(struct dynvhost_backend *backend, int epoll_fd)
-{
-	backend->epoll_fd = epoll_fd;
-	backend->listen_armed = true;
-	return backend_watch(
-		backend, EPOLL_CTL_ADD, backend->listen_fd, EPOLLIN, &backend->listen_source);
-}
-
-/** No front-end can be taken now. It still waits: without a pause this would be tried without end. */
-static void
-backend_pause_listen(struct dynvhost_backend *backend, int rc, uint64_t now_us)
-{
-	backend_arm_listen(backend, false);
-	backend->listen_retry_us = now_us + BACKEND_TICK_US;
-	if (backend_may_log(backend, now_us))
-		DYNVHOST_LOG(proto, WARNING, backend_name(backend),
-			"cannot accept a front-end: %s; check the limit of open files",
-			strerror(-rc));
-}
-
-/** Let go of a front-end that has closed its socket, whatever it has sent before. */
-static void
+void
 backend_drop_gone(struct dynvhost_backend *backend, uint64_t now_us)
 {
 	struct pollfd pollfd = {.fd = backend->conn.fd};
@@ -167,49 +124,23 @@ backend_close_fd(void *opaque, int fd)
 	dynvhost_closer_add(&backend->closer, fd);
 }
 
-static void
+int
 backend_take_conn(struct dynvhost_backend *backend, int fd, uint64_t now_us)
 {
 	int rc = backend_watch(backend, EPOLL_CTL_ADD, fd, EPOLLIN, &backend->conn_source);
 
 	if (rc < 0) {
 		dynvhost_closer_add(&backend->closer, fd);
-		backend_pause_listen(backend, rc, now_us);
-		return;
+		return rc;
 	}
+	backend->connected_since_us = now_us;
 	backend->conn_events = EPOLLIN;
 	dynvhost_conn_init(&backend->conn, fd);
 	dynvhost_conn_set_close(&backend->conn, backend_close_fd, backend);
 	dynvhost_session_open(&backend->session);
 	if (backend_may_log(backend, now_us))
 		DYNVHOST_LOG(proto, INFO, backend_name(backend), "front-end connected");
-}
-
-void
-backend_listen_event(struct dynvhost_backend *backend, uint64_t now_us)
-{
-	int fd;
-
-	/* A front-end that starts again must not be turned away in favour of its own past. */
-	backend_drop_gone(backend, now_us);
-	if (!backend->listen_armed || backend->dying)
-		return;
-	fd = dynvhost_socket_accept(backend->listen_fd);
-	if (fd == -EAGAIN)
-		return;
-	if (fd < 0) {
-		backend_pause_listen(backend, fd, now_us);
-		return;
-	}
-	if (backend->conn.fd < 0) {
-		backend_take_conn(backend, fd, now_us);
-		return;
-	}
-	/* It may have sent something already. */
-	dynvhost_closer_add(&backend->closer, fd);
-	if (backend_may_log(backend, now_us))
-		DYNVHOST_LOG(proto, NOTICE, backend_name(backend),
-			"a second front-end was turned away: one is connected already");
+	return 0;
 }
 
 static bool
@@ -338,16 +269,8 @@ backend_end(struct dynvhost_backend *backend)
 {
 	if (backend->dead || dynvhost_session_is_parked(&backend->session))
 		return;
-	epoll_ctl(backend->epoll_fd, EPOLL_CTL_DEL, backend->listen_fd, NULL);
+	backend_meet_end(backend);
 	backend->dead = true;
-}
-
-/** Whether a front-end may be accepted, be it to be turned away: nothing of the last one is left. */
-static bool
-backend_may_accept(const struct dynvhost_backend *backend)
-{
-	return backend->listen_retry_us == 0 && backend->closing_since_us == 0 &&
-	       (backend->conn.fd >= 0 || !dynvhost_session_is_parked(&backend->session));
 }
 
 void
@@ -361,22 +284,20 @@ backend_look_after(struct dynvhost_backend *backend, uint64_t now_us)
 		backend_end(backend);
 		return;
 	}
-	if (backend->listen_retry_us != 0 && now_us >= backend->listen_retry_us)
-		backend->listen_retry_us = 0;
 	if (dynvhost_session_tick(&backend->session, now_us) == DYNVHOST_SESSION_CLOSE)
 		backend_disconnect(backend, now_us, "it held up an lcore");
 	if (dynvhost_mem_is_lost(backend->session.config.mem))
 		backend_disconnect(backend, now_us, "its memory was cut off while in use");
 	backend_earn(backend, now_us);
 	backend_look_after_closing(backend, now_us);
-	backend_arm_listen(backend, backend_may_accept(backend));
+	backend_meet_look(backend, now_us);
 	backend_watch_conn(backend);
 }
 
 uint64_t
 backend_next_look(const struct dynvhost_backend *backend, uint64_t now_us)
 {
-	uint64_t wait = UINT64_MAX;
+	uint64_t wait = backend_meet_next_look(backend, now_us);
 
 	if (dynvhost_session_is_parked(&backend->session))
 		return now_us - backend->session.held_since_us < BACKEND_TICK_US
@@ -385,9 +306,10 @@ backend_next_look(const struct dynvhost_backend *backend, uint64_t now_us)
 	if (backend->conn.fd >= 0 && backend->request_tokens == 0)
 		return BACKEND_PARKED_SLOW_US;
 	if (backend->closing_since_us != 0)
-		wait = now_us - backend->closing_since_us < BACKEND_TICK_US ? BACKEND_PARKED_US
-									    : BACKEND_TICK_US;
-	if (backend->conn.fd >= 0 || backend->listen_retry_us != 0)
+		wait = RTE_MIN(wait, now_us - backend->closing_since_us < BACKEND_TICK_US
+					     ? (uint64_t)BACKEND_PARKED_US
+					     : (uint64_t)BACKEND_TICK_US);
+	if (backend->conn.fd >= 0)
 		wait = RTE_MIN(wait, (uint64_t)BACKEND_TICK_US);
 	if (backend->conn.fd >= 0)
 		wait = RTE_MIN(wait, dynvhost_session_next_idle(&backend->session, now_us));
@@ -413,38 +335,6 @@ backend_log_link(struct dynvhost_backend *backend, bool up, uint64_t now_us)
 		dynvhost_mem_engine_name(backend->session.config.mem));
 }
 
-/** Listen, and remember the file that has come into being. */
-static int
-backend_open_socket(struct dynvhost_backend *backend, const struct dynvhost_backend_config *config)
-{
-	struct stat st;
-
-	backend->listen_fd = dynvhost_socket_listen(config->path, config->mode, config->group);
-	if (backend->listen_fd < 0)
-		return backend->listen_fd;
-	if (lstat(backend->path, &st) == 0) {
-		backend->file_dev = st.st_dev;
-		backend->file_ino = st.st_ino;
-	}
-	return 0;
-}
-
-/**
- * Remove the socket's file, then close it: in this order no other process takes it for that of a
- * dead listener and puts its own in the place that we are about to clear.
- */
-static void
-backend_close_socket(struct dynvhost_backend *backend)
-{
-	struct stat st;
-
-	if (lstat(backend->path, &st) == 0 && st.st_dev == backend->file_dev &&
-		st.st_ino == backend->file_ino)
-		unlink(backend->path);
-	/* Who waits to be accepted may have sent something already. */
-	dynvhost_closer_add(&backend->closer, backend->listen_fd);
-}
-
 int
 backend_make(const struct dynvhost_backend_config *config, struct dynvhost_backend **made)
 {
@@ -460,12 +350,12 @@ backend_make(const struct dynvhost_backend_config *config, struct dynvhost_backe
 	if (rc < 0)
 		goto free_path;
 	backend->session.config.closer = &backend->closer;
-	rc = backend_open_socket(backend, config);
+	backend->conn.fd = -1;
+	rc = backend_meet_open(backend, config);
 	if (rc < 0)
 		goto fini_session;
 	backend->ops = config->ops;
 	backend->opaque = config->opaque;
-	backend->conn.fd = -1;
 	backend->request_tokens = BACKEND_REQUEST_BURST;
 	backend->listen_source.kind = CONTROL_LISTEN;
 	backend->listen_source.backend = backend;
@@ -486,7 +376,7 @@ free_backend:
 void
 backend_free(struct dynvhost_backend *backend, bool patient)
 {
-	backend_close_socket(backend);
+	backend_meet_close(backend);
 	dynvhost_closer_fini(&backend->closer, patient);
 	dynvhost_session_fini(&backend->session);
 	free(backend->path);

@@ -249,10 +249,12 @@ control_add(struct dynvhost_backend *backend)
 		rc = control_start();
 	if (rc < 0)
 		return rc;
-	rc = backend_listen(backend, control.epoll_fd);
+	rc = backend_meet_begin(backend, control.epoll_fd, control_now_us());
 	if (rc == 0) {
 		TAILQ_INSERT_TAIL(&control.backends, backend, next);
 		control.orphaned = false;
+		/* The thread may be asleep until an event, and who connects waits for none. */
+		eventfd_write(control.wake_fd, 1);
 	} else if (TAILQ_EMPTY(&control.backends)) {
 		control_stop();
 	}

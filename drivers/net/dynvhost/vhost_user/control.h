@@ -13,6 +13,8 @@
  * The thread starts with the first back-end and ends with the last.
  */
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "session.h"
@@ -27,9 +29,12 @@ struct dynvhost_backend_ops {
 
 /** One port's end of the control plane. */
 struct dynvhost_backend_config {
-	const char *path; /**< socket to listen on; copied */
-	mode_t mode;      /**< rights of the socket file */
-	gid_t group;      /**< its group, (gid_t)-1: as created */
+	const char *path; /**< socket to listen on, or to connect to; copied */
+	bool client;      /**< connect */
+	uint32_t
+		reconnect_ms; /**< longest pause between attempts to connect; 0: one attempt in all */
+	mode_t mode;          /**< rights of the socket file, where it listens */
+	gid_t group;          /**< its group, (gid_t)-1: as created */
 	struct dynvhost_session_config session;
 	const struct dynvhost_backend_ops *ops;
 	void *opaque;
@@ -38,9 +43,12 @@ struct dynvhost_backend_config {
 struct dynvhost_backend;
 
 /**
- * Listen on the path and serve front-ends from now on, one at a time.
- * @return 0, or -errno as dynvhost_socket_listen(), -ENOMEM; -EDEADLK in a callback, which runs in
- *         the control thread: others may be waiting for it to end. Any thread.
+ * Serve front-ends from now on, one at a time: those that connect to the path, or the one that
+ * listens there, which is looked for again and again unless @p config allows one attempt only.
+ *
+ * @return 0, or -errno as dynvhost_socket_listen() and, for that one attempt,
+ *         dynvhost_socket_connect(); -ENOMEM; -EDEADLK in a callback, which runs in the control
+ *         thread: others may be waiting for it to end. Any thread.
  */
 int dynvhost_backend_create(
 	const struct dynvhost_backend_config *config, struct dynvhost_backend **out);

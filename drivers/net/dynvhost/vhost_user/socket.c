@@ -23,11 +23,8 @@
 
 #include "socket.h"
 
-/** Connections that may wait to be accepted: a port serves one, the others are soon turned away. */
-#define SOCKET_BACKLOG 8
-
-static int
-socket_address(struct sockaddr_un *addr, const char *path)
+int
+dynvhost_socket_address(struct sockaddr_un *addr, const char *path)
 {
 	size_t len = strlen(path);
 
@@ -42,93 +39,12 @@ socket_address(struct sockaddr_un *addr, const char *path)
 	return 0;
 }
 
-static int
-socket_open(void)
+int
+dynvhost_socket_open(void)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	return fd < 0 ? -errno : fd;
-}
-
-/** Make room where bind() found a file. -EADDRINUSE: it may be more than a dead listener's. */
-static int
-socket_remove_stale(const struct sockaddr_un *addr)
-{
-	struct stat st;
-	int fd, err;
-
-	if (lstat(addr->sun_path, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EADDRINUSE;
-	fd = socket_open();
-	if (fd < 0)
-		return fd;
-	err = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 ? 0 : errno;
-	close(fd);
-	if (err != ECONNREFUSED && err != ENOENT)
-		return -EADDRINUSE;
-	return unlink(addr->sun_path) == 0 || errno == ENOENT ? 0 : -errno;
-}
-
-/** Create the socket file, with no right for anybody but the owner so far. */
-static int
-socket_bind(int fd, const struct sockaddr_un *addr, mode_t mode)
-{
-	const struct sockaddr *name = (const struct sockaddr *)addr;
-	int ret;
-
-	/* On Linux bind() takes the file's mode from the socket: no need to touch the umask. */
-	if (fchmod(fd, mode & S_IRWXU) < 0)
-		return -errno;
-	if (bind(fd, name, sizeof(*addr)) == 0)
-		return 0;
-	if (errno != EADDRINUSE)
-		return -errno;
-	ret = socket_remove_stale(addr);
-	if (ret < 0)
-		return ret;
-	return bind(fd, name, sizeof(*addr)) == 0 ? 0 : -errno;
-}
-
-/** Give the socket file its group, then its mode, and only then let anyone connect. */
-static int
-socket_publish(int fd, const char *path, mode_t mode, gid_t group)
-{
-	if (group != (gid_t)-1 && lchown(path, (uid_t)-1, group) < 0)
-		return -errno;
-	if (fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	return listen(fd, SOCKET_BACKLOG) == 0 ? 0 : -errno;
-}
-
-int
-dynvhost_socket_listen(const char *path, mode_t mode, gid_t group)
-{
-	struct sockaddr_un addr;
-	struct stat st;
-	int fd, ret;
-
-	ret = socket_address(&addr, path);
-	if (ret < 0)
-		return ret;
-	fd = socket_open();
-	if (fd < 0)
-		return fd;
-	ret = socket_bind(fd, &addr, mode);
-	if (ret < 0)
-		goto close_fd;
-	ret = socket_publish(fd, path, mode, group);
-	if (ret < 0)
-		goto remove_file;
-	return fd;
-
-remove_file:
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		unlink(path);
-close_fd:
-	close(fd);
-	return ret;
 }
 
 int
@@ -145,10 +61,10 @@ dynvhost_socket_connect(const char *path)
 	struct sockaddr_un addr;
 	int fd, ret;
 
-	ret = socket_address(&addr, path);
+	ret = dynvhost_socket_address(&addr, path);
 	if (ret < 0)
 		return ret;
-	fd = socket_open();
+	fd = dynvhost_socket_open();
 	if (fd < 0)
 		return fd;
 	/* A local stream connects at once or not at all: there is no EINPROGRESS. */

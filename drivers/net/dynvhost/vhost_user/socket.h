@@ -8,13 +8,14 @@
 /**
  * @file
  * Sockets of the control plane: listen, accept, connect, and framed messages over a non-blocking
- * stream with fds. Nothing here knows what a message means. All calls come from the control thread;
- * none ever blocks.
+ * stream with fds. Nothing here knows what a message means. Calls come from the control thread and
+ * never block, unless their comment says otherwise.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include "message.h"
 
@@ -40,9 +41,17 @@ struct dynvhost_conn {
 	void *opaque;
 };
 
+/** Put a path into a socket address. @return 0, -EINVAL (empty path) or -ENAMETOOLONG. */
+int dynvhost_socket_address(struct sockaddr_un *addr, const char *path);
+
+/** A new stream socket: non-blocking, close-on-exec. @return its fd or -errno. */
+int dynvhost_socket_open(void);
+
 /**
  * Listen on a path. A socket file that nobody listens on any more is replaced; anything else at the
- * path is left alone. The file has its final mode and group before anyone can connect.
+ * path is left alone. The file takes its place in one step, with its final mode and group and open
+ * for connections; of several that find the same dead listener's file, one gets the path (listen.c).
+ * May wait a second for another one that is taking over a path in the same folder. Any thread.
  *
  * @param path   not empty; at most 107 bytes, what a socket address holds.
  * @param mode   permission bits of the socket file, whatever the umask.
