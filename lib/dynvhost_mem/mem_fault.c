@@ -4,7 +4,8 @@
 
 /**
  * @file
- * Faults inside windows: repair, lost page, wild pointer.
+ * Faults inside windows: repair, lost page, wild pointer. Faults in dirty logs are found here too,
+ * and treated by mem_log.c.
  *
  * What runs in a signal handler here takes no lock and allocates nothing. It finds the window in a
  * list whose entries are never freed; one that is taken out is not used again, and what it names is
@@ -34,12 +35,13 @@
 /** Faults in a row on pages of one window that are there, but fault all the same. */
 #define FAULT_MOST_IDLE 1000
 
-/** A window that faults are looked for in; one without region is free. */
+/** A window or a log that faults are looked for in; one without either is free. */
 struct fault_watch {
 	_Atomic uintptr_t first; /**< guards included */
 	_Atomic size_t length;
 	struct mem_region *_Atomic region;
 	_Atomic int right;
+	struct mem_log *_Atomic log;
 };
 
 struct fault_block {
@@ -51,6 +53,12 @@ static struct fault_block fault_blocks;
 static pthread_mutex_t fault_lock = PTHREAD_MUTEX_INITIALIZER; /* for writers */
 static _Atomic uint32_t fault_visitors;                        /* handlers inside */
 
+static bool
+fault_is_free(const struct fault_watch *watch)
+{
+	return atomic_load(&watch->region) == NULL && atomic_load(&watch->log) == NULL;
+}
+
 /** A free entry; NULL: no memory. */
 static struct fault_watch *
 fault_get_watch(void)
@@ -61,7 +69,7 @@ fault_get_watch(void)
 
 	for (;;) {
 		for (i = 0; i < n; i++)
-			if (atomic_load(&block->watch[i].region) == NULL)
+			if (fault_is_free(&block->watch[i]))
 				return &block->watch[i];
 		if (atomic_load(&block->next) == NULL)
 			atomic_store(&block->next, dynvhost_mem_sys->calloc(1, sizeof(*block)));
@@ -101,6 +109,14 @@ mem_fault_watch(struct mem_region *region)
 	return rc;
 }
 
+/** Nobody is left who may have seen what has been taken out. Handlers wait for nobody: this ends. */
+static void
+fault_wait_for_visitors(void)
+{
+	while (atomic_load(&fault_visitors) != 0)
+		sched_yield();
+}
+
 void
 mem_fault_forget(const struct mem_region *region)
 {
@@ -112,9 +128,38 @@ mem_fault_forget(const struct mem_region *region)
 		for (i = 0; i < sizeof(block->watch) / sizeof(block->watch[0]); i++)
 			if (atomic_load(&block->watch[i].region) == region)
 				atomic_store(&block->watch[i].region, NULL);
-	/* Handlers wait for nobody, so this ends. */
-	while (atomic_load(&fault_visitors) != 0)
-		sched_yield();
+	fault_wait_for_visitors();
+	pthread_mutex_unlock(&fault_lock);
+}
+
+int
+mem_fault_watch_log(struct mem_log *log)
+{
+	struct fault_watch *watch;
+
+	pthread_mutex_lock(&fault_lock);
+	watch = fault_get_watch();
+	if (watch != NULL) {
+		atomic_store(&watch->first, (uintptr_t)log->map);
+		atomic_store(&watch->length, log->map_length);
+		atomic_store(&watch->log, log);
+	}
+	pthread_mutex_unlock(&fault_lock);
+	return watch == NULL ? -ENOMEM : 0;
+}
+
+void
+mem_fault_forget_log(const struct mem_log *log)
+{
+	struct fault_block *block;
+	size_t i;
+
+	pthread_mutex_lock(&fault_lock);
+	for (block = &fault_blocks; block != NULL; block = atomic_load(&block->next))
+		for (i = 0; i < sizeof(block->watch) / sizeof(block->watch[0]); i++)
+			if (atomic_load(&block->watch[i].log) == log)
+				atomic_store(&block->watch[i].log, NULL);
+	fault_wait_for_visitors();
 	pthread_mutex_unlock(&fault_lock);
 }
 
@@ -128,7 +173,7 @@ fault_find(uintptr_t addr)
 		for (i = 0; i < sizeof(block->watch) / sizeof(block->watch[0]); i++) {
 			const struct fault_watch *watch = &block->watch[i];
 
-			if (atomic_load(&watch->region) != NULL &&
+			if (!fault_is_free(watch) &&
 				addr - atomic_load(&watch->first) < atomic_load(&watch->length))
 				return watch;
 		}
@@ -327,8 +372,11 @@ mem_fault_handle(const struct mem_fault *fault)
 	watch = fault_find(fault->addr);
 	if (watch != NULL) {
 		struct mem_region *region = atomic_load(&watch->region);
+		struct mem_log *log = atomic_load(&watch->log);
 		enum dynvhost_mem_right right = (enum dynvhost_mem_right)atomic_load(&watch->right);
 
+		if (log != NULL && !mem_log_replace(log, fault))
+			watch = NULL;
 		if (region != NULL)
 			flaw = fault_judge(region, right, fault);
 		if (flaw != NULL)

@@ -23,6 +23,7 @@
  *	mem_signal.c   the signals they come as
  *	mem_table.c    regions and views
  *	mem_lookup.c   from guest addresses to host memory
+ *	mem_log.c      the log of pages written
  *	mem_query.c    what is open, and what a cap must hold
  *	mem_numa.c     where the memory is
  *	mem_port.c     the port: create, destroy, counters
@@ -33,6 +34,7 @@
 #include <sys/statfs.h>
 
 #include "dynvhost_mem.h"
+#include "dynvhost_mem_log.h"
 #include "mem_engine.h"
 
 /** Constants of Linux 4.17 to 5.18 that libc headers may lack. */
@@ -426,8 +428,28 @@ int mem_fault_watch(struct mem_region *region);
 /** Stop looking for faults in a region; waits for handlers that are about to use it. */
 void mem_fault_forget(const struct mem_region *region);
 
+/** A mapped log. */
+struct mem_log {
+	struct dynvhost_mem_log pub; /**< first, so that either pointer gives the other */
+	uint8_t *map;
+	size_t map_length;
+	atomic_bool lost;
+};
+
+/** Look for faults in a log. 0 or -ENOMEM. */
+int mem_fault_watch_log(struct mem_log *log);
+
+/** Stop looking for faults in a log; waits for handlers that are about to use it. */
+void mem_fault_forget_log(const struct mem_log *log);
+
 /**
- * Treat a fault if it lies in a window or its guards. Runs in signal handlers.
+ * Put anonymous memory in the place of a log's page that faults: its file has been cut short, or
+ * cannot be given memory. Runs in signal handlers. @return whether the page may be touched again.
+ */
+bool mem_log_replace(struct mem_log *log, const struct mem_fault *fault);
+
+/**
+ * Treat a fault if it lies in a window or its guards, or in a log. Runs in signal handlers.
  *
  * @return true: go on where it happened; false: it is not ours, or it is a stray pointer and has
  *         been reported.
