@@ -13,6 +13,9 @@
  * half-way leaves the chain where it was, to be peeked at again. At its end the burst publishes the
  * used index once, and calls the guest once, if the guest wants it.
  *
+ * Ordinary packets go a shorter way, many at a time (fast.h); this file's own loops take what is left
+ * over, one by one, and everything if there is no such way.
+ *
  * Both indices run free modulo 2^16; the ring's size is a power of two that divides this. Every
  * chain that is taken is given back at once, in order, so the two positions move together.
  *
@@ -41,6 +44,7 @@
 #include "copy.h"
 #include "format.h"
 #include "net_hdr.h"
+#include "split_fast.h"
 #include "virtqueue.h"
 
 /** What one burst has done; published and counted at its end. */
@@ -48,6 +52,7 @@ struct split_burst {
 	uint16_t available; /**< chains seen at the beginning and not yet taken */
 	uint16_t first;     /**< used index at the beginning */
 	uint32_t packets;
+	uint32_t ordinary; /**< of these, how many went the short way */
 	uint32_t dropped;
 	uint64_t bytes;
 };
@@ -230,6 +235,7 @@ split_burst_end(struct dynvhost_vq *vq, const struct split_burst *burst)
 	dynvhost_vq_count(&vq->stats.packets, burst->packets);
 	dynvhost_vq_count(&vq->stats.bytes, burst->bytes);
 	dynvhost_vq_count(&vq->stats.dropped, burst->dropped);
+	dynvhost_vq_count(&vq->ordinary, burst->ordinary);
 }
 
 /**
@@ -261,6 +267,25 @@ split_dequeue_one(
 	return likely(*pkt != NULL) ? 0 : -ENOMEM;
 }
 
+/** Take ordinary packets the short way, up to @p n. @return how many. */
+static inline uint16_t
+split_dequeue_ordinary(struct dynvhost_vq *vq, struct split_burst *burst, struct rte_mempool *pool,
+	struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t all = 0, taken;
+
+	if (unlikely(vq->fast == NULL))
+		return 0;
+	do {
+		taken = split_fast_dequeue(vq, pool, &pkts[all], n - all, &burst->bytes);
+		all += taken;
+	} while (taken == FAST_BATCH && all < n);
+	burst->packets += all;
+	burst->ordinary += all;
+	burst->available -= all;
+	return all;
+}
+
 /** Move packets from the guest to the host. */
 static uint16_t
 split_dequeue_burst(
@@ -272,10 +297,16 @@ split_dequeue_burst(
 	if (!split_burst_begin(vq, &burst))
 		return 0;
 	for (left = RTE_MIN(n, burst.available); left > 0; left--) {
-		uint16_t head = split_peek(vq, 0);
 		struct rte_mbuf **pkt = &pkts[burst.packets];
-		int ret = split_dequeue_one(vq, pool, head, pkt);
+		uint16_t head;
+		int ret;
 
+		left -= split_dequeue_ordinary(vq, &burst, pool, pkt, left);
+		if (likely(left == 0))
+			break;
+		pkt = &pkts[burst.packets];
+		head = split_peek(vq, 0);
+		ret = split_dequeue_one(vq, pool, head, pkt);
 		if (likely(ret == 0)) {
 			burst.packets++;
 			burst.bytes += (*pkt)->pkt_len;
@@ -393,6 +424,26 @@ split_enqueue_one(struct dynvhost_vq *vq, struct split_burst *burst, const struc
 	return 0;
 }
 
+/** Send ordinary packets the short way, up to @p n. @return how many. */
+static inline uint16_t
+split_enqueue_ordinary(
+	struct dynvhost_vq *vq, struct split_burst *burst, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t all = 0, taken;
+
+	n = RTE_MIN(n, burst->available);
+	if (unlikely(vq->fast == NULL))
+		return 0;
+	do {
+		taken = split_fast_enqueue(vq, &pkts[all], n - all, &burst->bytes);
+		all += taken;
+	} while (taken == FAST_BATCH && all < n);
+	burst->packets += all;
+	burst->ordinary += all;
+	burst->available -= all;
+	return all;
+}
+
 /** Move packets from the host to the guest. */
 static inline uint16_t
 split_enqueue_burst(
@@ -404,8 +455,12 @@ split_enqueue_burst(
 	if (!split_burst_begin(vq, &burst))
 		return 0;
 	while (i < n && burst.available > 0) {
-		int ret = split_enqueue_one(vq, &burst, pkts[i], mergeable);
+		int ret;
 
+		i += split_enqueue_ordinary(vq, &burst, &pkts[i], n - i);
+		if (likely(i == n || burst.available == 0))
+			break;
+		ret = split_enqueue_one(vq, &burst, pkts[i], mergeable);
 		if (likely(ret == 0)) {
 			burst.packets++;
 			burst.bytes += pkts[i]->pkt_len;

@@ -26,8 +26,10 @@
 #include <rte_common.h>
 #include <rte_cycles.h>
 #include <rte_malloc.h>
+#include <rte_vect.h>
 
 #include "chain.h"
+#include "fast.h"
 #include "format.h"
 #include "virtqueue.h"
 
@@ -97,6 +99,7 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 
 	vq->dequeue = vq_dequeue_nothing;
 	vq->enqueue = vq_enqueue_nothing;
+	vq->fast = dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth());
 	if (vq->n_rarps != 0) {
 		vq->dequeue = vq_dequeue_rarps;
 		return;

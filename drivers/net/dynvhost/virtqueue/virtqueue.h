@@ -67,6 +67,7 @@ struct dynvhost_vq_stats {
 };
 
 struct dynvhost_chain;
+struct dynvhost_fast;
 struct dynvhost_vq;
 struct dynvhost_vq_format;
 
@@ -129,6 +130,7 @@ struct dynvhost_vq {
 	 */
 	dynvhost_vq_dequeue_t dequeue; /**< never NULL: a stopped queue moves nothing */
 	dynvhost_vq_enqueue_t enqueue;
+	const struct dynvhost_fast *fast; /**< functions of the short way; NULL: not to be gone */
 	const struct dynvhost_mem_view *view;
 	uint16_t size;
 	uint16_t port_id; /**< written into received mbufs */
@@ -147,6 +149,7 @@ struct dynvhost_vq {
 	_Atomic bool calling; /**< inside the system call that notifies the guest */
 	_Atomic uint32_t fault; /**< enum dynvhost_vq_fault; not 0: stopped by itself */
 	struct dynvhost_vq_stats stats;
+	uint64_t ordinary;            /**< packets that went the short way (fast.h); for tests */
 	struct dynvhost_chain *chain; /**< scratch: the packet in work (chain.h) */
 	uint16_t n_rarps;             /**< announcements that the next bursts deliver */
 	struct rte_ether_addr rarp[DYNVHOST_VQ_MAX_RARPS];

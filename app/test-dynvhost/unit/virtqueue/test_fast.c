@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * The short way of ordinary packets: that it is gone, for every length and with every kind of CPU's
+ * functions; and that whatever is not ordinary, anywhere in a burst, goes the long way without any
+ * packet losing its place, its bytes or its neighbours'.
+ */
+
+#include <string.h>
+
+#include <rte_vect.h>
+
+#include "bed.h"
+#include "fast.h"
+#include "packet.h"
+
+/** Longer than one pass. */
+#define BURST (FAST_BATCH + 8)
+
+/** What may be unusual about the packet at one position. */
+enum oddity {
+	ODD_CUT,      /**< buffer of two pieces */
+	ODD_INDIRECT, /**< buffer in a table */
+	ODD_SHORT,    /**< frame that is shorter than the short way knows */
+	ODD_CLOSED,   /**< buffer in pages that are not open */
+	ODD_MBUF,     /**< to the guest: packet of several mbufs; from it: a piece that is empty */
+	ODD_SHARED,   /**< to the guest: mbuf that somebody else holds too */
+	ODDITIES
+};
+
+static const struct dynvhost_fast *const kinds[] = {
+	&dynvhost_fast_sse,
+	&dynvhost_fast_avx2,
+	&dynvhost_fast_avx512,
+};
+
+/* The functions of a kind, or NULL where this CPU has no such registers. */
+static const struct dynvhost_fast *
+kind_here(unsigned int i)
+{
+	const struct dynvhost_fast *fast = dynvhost_fast_choose(kinds[i]->bits);
+
+	if (fast == kinds[i])
+		return fast;
+	print_message("# skipped: this CPU has no registers of %u bits\n", kinds[i]->bits);
+	return NULL;
+}
+
+static struct bed *
+open_bed(uint16_t index)
+{
+	return bed_open(&(struct bed_config){
+		.index = index,
+		.features = BED_V1 | BED_INDIRECT,
+		.mem.granule = GUEST_RAM_PAGE,
+	});
+}
+
+/* Lengths that differ from their neighbours', from the shortest to the longest. */
+static uint32_t
+frame_len(uint32_t i)
+{
+	return FAST_MIN_FRAME + i * 97 % (BED_ROOM - FAST_MIN_FRAME + 1);
+}
+
+static void
+widest_registers_first(void **state)
+{
+	assert_null(dynvhost_fast_choose(64));
+	assert_ptr_equal(dynvhost_fast_choose(128), &dynvhost_fast_sse);
+	assert_ptr_equal(dynvhost_fast_choose(UINT16_MAX), dynvhost_fast_choose(512));
+	assert_in_range(dynvhost_fast_choose(256)->bits, 128, 256);
+	assert_ptr_equal(open_bed(BED_DEQUEUE)->vq.fast,
+		dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth()));
+}
+
+static void
+received_whole_in_all_lengths(void **state)
+{
+	unsigned int k;
+
+	for (k = 0; k < RTE_DIM(kinds); k++) {
+		struct bed *bed = open_bed(BED_DEQUEUE);
+		uint32_t len;
+
+		bed->vq.fast = kind_here(k);
+		/* The first of each page opens it, and does not count. */
+		for (len = FAST_MIN_FRAME; bed->vq.fast != NULL && len <= BED_ROOM;
+			len += len < 320 ? 1 : 37) {
+			uint64_t before = bed->vq.ordinary;
+			uint16_t head = bed_send_plain(bed, len, len);
+
+			bed_freeze(bed);
+			assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+			bed_expect_packet(bed->pkts[0], len, len, BED_ROOM);
+			bed_expect_used(bed, head, 0);
+			bed_expect_memory(bed);
+			assert_true(bed->vq.ordinary <= before + 1);
+		}
+		if (bed->vq.fast != NULL)
+			assert_true(bed->vq.ordinary > 100);
+		bed_teardown(state);
+	}
+}
+
+static void
+sent_whole_in_all_lengths(void **state)
+{
+	unsigned int k;
+
+	for (k = 0; k < RTE_DIM(kinds); k++) {
+		struct bed *bed = open_bed(BED_ENQUEUE);
+		uint32_t len;
+
+		bed->vq.fast = kind_here(k);
+		for (len = FAST_MIN_FRAME; bed->vq.fast != NULL && len <= BED_ROOM;
+			len += len < 320 ? 1 : 37) {
+			/* Room to spare, or none at all. */
+			uint16_t head = bed_offer_plain(bed, BED_HDR_LEN + len + len % 2);
+
+			bed_freeze(bed);
+			assert_int_equal(bed_enqueue(bed, bed_packet(bed_pool(), len, 0, len)), 1);
+			bed_expect_delivered(bed, len, len, &head, 1);
+			bed_expect_memory(bed);
+		}
+		if (bed->vq.fast != NULL)
+			assert_true(bed->vq.ordinary > 100);
+		bed_teardown(state);
+	}
+}
+
+/* Send packet @p i of a burst, in an unusual way if it is to be. @return its head. */
+static uint16_t
+send_one(struct bed *bed, uint32_t i, bool odd, enum oddity oddity)
+{
+	const uint32_t len = odd && oddity == ODD_SHORT ? FAST_MIN_FRAME - 1 : frame_len(i);
+
+	if (!odd || oddity == ODD_SHORT)
+		return bed_send_plain(bed, len, i);
+	if (oddity == ODD_INDIRECT)
+		return bed_send(bed, BED_SHAPE_TABLE, (uint32_t[]){BED_HDR_LEN + len}, 1, i);
+	if (oddity == ODD_CUT)
+		return bed_send(bed, BED_SHAPE_DIRECT, (uint32_t[]){BED_HDR_LEN, len}, 2, i);
+	if (oddity == ODD_CLOSED)
+		bed_take(bed, 2 * GUEST_RAM_PAGE, GUEST_RAM_PAGE);
+	if (oddity == ODD_MBUF)
+		return bed_send(bed, BED_SHAPE_DIRECT, (uint32_t[]){BED_HDR_LEN + len, 0}, 2, i);
+	return bed_send_plain(bed, len, i);
+}
+
+/* Open the pages that a burst of ordinary packets will use. */
+static void
+warm_up(struct bed *bed, bool dequeue)
+{
+	uint32_t i;
+
+	for (i = 0; i < 2 * BURST; i++) {
+		if (dequeue) {
+			bed_send_plain(bed, BED_ROOM, 1);
+			assert_int_equal(bed_dequeue(bed, bed_pool(), 1), 1);
+			bed_expect_packet(bed->pkts[0], BED_ROOM, 1, BED_ROOM);
+		} else {
+			bed_offer_plain(bed, BED_HDR_LEN + BED_ROOM);
+			assert_int_equal(
+				bed_enqueue(bed, bed_packet(bed_pool(), BED_ROOM, 0, 1)), 1);
+		}
+	}
+}
+
+static void
+unusual_buffer_from_the_guest_at_any_position(void **state)
+{
+	int oddity;
+
+	for (oddity = 0; oddity < ODD_SHARED; oddity++) {
+		uint32_t at, i;
+
+		for (at = 0; at <= BURST; at += at < 3 || at >= FAST_BATCH - 2 ? 1 : 7) {
+			struct bed *bed = open_bed(BED_DEQUEUE);
+			uint16_t head[BURST];
+
+			for (i = 0; i < BURST; i++)
+				head[i] = send_one(bed, i, i == at, (enum oddity)oddity);
+			bed_freeze(bed);
+			assert_int_equal(bed_dequeue(bed, bed_pool(), BED_MAX_BURST), BURST);
+			for (i = 0; i < BURST; i++) {
+				bool is_short = i == at && oddity == ODD_SHORT;
+
+				bed_expect_packet(bed->pkts[i],
+					is_short ? FAST_MIN_FRAME - 1 : frame_len(i), i, BED_ROOM);
+				bed_expect_used(bed, head[i], 0);
+			}
+			bed_expect_memory(bed);
+			/* Not the unusual one, nor those that were first in their page. */
+			assert_in_range(bed->vq.ordinary, 1, BURST - (at < BURST));
+			bed_teardown(state);
+		}
+	}
+}
+
+/* A packet for position @p i, in an unusual way if it is to be. */
+static struct rte_mbuf *
+packet_for(uint32_t i, bool odd, enum oddity oddity)
+{
+	const uint32_t len = odd && oddity == ODD_SHORT ? FAST_MIN_FRAME - 1 : frame_len(i);
+	struct rte_mbuf *pkt = bed_packet(
+		bed_pool(), len, odd && oddity == ODD_MBUF ? len / 2 + 1 : 0, i);
+
+	if (odd && oddity == ODD_SHARED)
+		rte_mbuf_refcnt_update(pkt, 1);
+	return pkt;
+}
+
+static uint16_t
+offer_one(struct bed *bed, uint32_t i, bool odd, enum oddity oddity)
+{
+	const uint32_t len = odd && oddity == ODD_SHORT ? FAST_MIN_FRAME - 1 : frame_len(i);
+
+	if (odd && oddity == ODD_INDIRECT)
+		return bed_offer(bed, BED_SHAPE_TABLE, (uint32_t[]){BED_HDR_LEN + len}, 1);
+	if (odd && oddity == ODD_CUT)
+		return bed_offer(bed, BED_SHAPE_DIRECT, (uint32_t[]){BED_HDR_LEN, len}, 2);
+	if (odd && oddity == ODD_CLOSED)
+		bed_take(bed, 2 * GUEST_RAM_PAGE, GUEST_RAM_PAGE);
+	return bed_offer_plain(bed, BED_HDR_LEN + len);
+}
+
+static void
+unusual_packet_for_the_guest_at_any_position(void **state)
+{
+	int oddity;
+
+	for (oddity = 0; oddity < ODDITIES; oddity++) {
+		uint32_t at, i;
+
+		for (at = 0; at <= BURST; at += at < 3 || at >= FAST_BATCH - 2 ? 1 : 7) {
+			struct bed *bed = open_bed(BED_ENQUEUE);
+			struct rte_mbuf *pkts[BURST], *shared = NULL;
+			uint16_t head[BURST];
+
+			for (i = 0; i < BURST; i++) {
+				bool odd = i == at;
+
+				head[i] = offer_one(bed, i, odd, (enum oddity)oddity);
+				pkts[i] = packet_for(i, odd, (enum oddity)oddity);
+				if (odd && oddity == ODD_SHARED)
+					shared = pkts[i];
+			}
+			bed_freeze(bed);
+			assert_int_equal(bed->vq.enqueue(&bed->vq, pkts, BURST), BURST);
+			for (i = 0; i < BURST; i++) {
+				bool is_short = i == at && oddity == ODD_SHORT;
+
+				bed_expect_delivered(bed,
+					is_short ? FAST_MIN_FRAME - 1 : frame_len(i), i, &head[i],
+					1);
+			}
+			bed_expect_memory(bed);
+			assert_in_range(bed->vq.ordinary, 1, BURST - (at < BURST));
+			if (shared != NULL)
+				assert_int_equal(rte_mbuf_refcnt_read(shared), 1);
+			rte_pktmbuf_free(shared);
+			bed_teardown(state);
+		}
+	}
+}
+
+static void
+all_of_an_ordinary_burst_goes_the_short_way(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE);
+	uint64_t before;
+	uint16_t i;
+
+	warm_up(bed, true);
+	before = bed->vq.ordinary;
+	for (i = 0; i < 8; i++)
+		bed_send_plain(bed, 60, i);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 8);
+	for (i = 0; i < 8; i++)
+		bed_expect_packet(bed->pkts[i], 60, i, BED_ROOM);
+	/* They lie in one page, or two. */
+	assert_in_range(bed->vq.ordinary - before, 6, 8);
+}
+
+static void
+fault_behind_ordinary_packets_stops_the_queue_after_them(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE);
+	const struct vring_desc desc = {.addr = UINT64_MAX - 11, .len = 72};
+	uint16_t head[3], i;
+
+	for (i = 0; i < 3; i++)
+		head[i] = bed_send_plain(bed, 60, i);
+	/* Its end wraps to where guest memory begins. */
+	bed_offer_raw(bed, &desc, 1);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 3);
+	for (i = 0; i < 3; i++) {
+		bed_expect_packet(bed->pkts[i], 60, i, BED_ROOM);
+		bed_expect_used(bed, head[i], 0);
+	}
+	assert_true(bed->vq.ordinary >= 2);
+	bed_expect_broken(bed, DYNVHOST_VQ_BAD_ADDRESS);
+}
+
+static void
+mbufs_of_two_pools_go_home(void **state)
+{
+	struct bed *bed = open_bed(BED_ENQUEUE);
+	struct rte_mbuf *pkts[10];
+	uint16_t i;
+
+	for (i = 0; i < RTE_DIM(pkts); i++) {
+		bed_offer_plain(bed, 128);
+		pkts[i] = bed_packet(i % 3 != 0 ? bed_pool() : bed_small_pool(), 60, 0, i);
+	}
+	/* The teardown counts them. */
+	assert_int_equal(bed->vq.enqueue(&bed->vq, pkts, RTE_DIM(pkts)), RTE_DIM(pkts));
+	assert_true(bed->vq.ordinary >= 8);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BED_TEST(widest_registers_first),
+		BED_TEST(received_whole_in_all_lengths),
+		BED_TEST(sent_whole_in_all_lengths),
+		BED_TEST(unusual_buffer_from_the_guest_at_any_position),
+		BED_TEST(unusual_packet_for_the_guest_at_any_position),
+		BED_TEST(all_of_an_ordinary_burst_goes_the_short_way),
+		BED_TEST(fault_behind_ordinary_packets_stops_the_queue_after_them),
+		BED_TEST(mbufs_of_two_pools_go_home),
+	};
+
+	return bed_run(tests);
+}

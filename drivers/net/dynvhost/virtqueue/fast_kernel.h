@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/**
+ * @file
+ * The second pass of fast.h, compiled once for each kind of CPU. The including file says how:
+ *
+ *	FAST_NAME         of its struct dynvhost_fast
+ *	FAST_TARGET       attribute of all functions that use its instructions
+ *	FAST_BITS         of its registers
+ *	fast_copy()       copies FAST_MIN_FRAME bytes or more; reads and writes no others
+ *	fast_store_mbuf() stores 32 bytes
+ *
+ * Nothing is judged here: addresses and lengths are those of the first pass.
+ */
+
+#include "fast.h"
+
+#include <rte_vect.h>
+
+/** Copy 16 to 32 bytes: both ends, which may overlap. */
+static __rte_always_inline FAST_TARGET void
+fast_copy_32(uint8_t *to, const uint8_t *from, size_t len)
+{
+	__m128i head = _mm_loadu_si128((const __m128i *)from);
+	__m128i tail = _mm_loadu_si128((const __m128i *)(from + len - 16));
+
+	_mm_storeu_si128((__m128i *)to, head);
+	_mm_storeu_si128((__m128i *)(to + len - 16), tail);
+}
+
+#ifdef FAST_HAS_256
+/** Copy 32 to 64 bytes, likewise. */
+static __rte_always_inline FAST_TARGET void
+fast_copy_64(uint8_t *to, const uint8_t *from, size_t len)
+{
+	__m256i head = _mm256_loadu_si256((const __m256i *)from);
+	__m256i tail = _mm256_loadu_si256((const __m256i *)(from + len - 32));
+
+	_mm256_storeu_si256((__m256i *)to, head);
+	_mm256_storeu_si256((__m256i *)(to + len - 32), tail);
+}
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+#ifndef DYNVHOST_SPLIT_FAST_H
+#define DYNVHOST_SPLIT_FAST_H
+
+/**
+ * @file
+ * The short way (fast.h) of split rings. Security model: that of fast.h; heads too are loaded once.
+ */
+
+#include <string.h>
+
+#include <rte_atomic.h>
+
+#include "fast.h"
+
+/** Make private copies of the head @p ahead entries beyond our position, and of its descriptor. */
+static inline bool
+split_fast_load(
+	const struct dynvhost_vq *vq, uint32_t ahead, struct vring_desc *desc, uint16_t *head)
+{
+	const uint32_t slot = (vq->split.last_avail + ahead) & (vq->size - 1u);
+
+	*head = __atomic_load_n(&vq->split.avail->ring[slot], __ATOMIC_RELAXED);
+	if (unlikely(*head >= vq->size))
+		return false;
+	memcpy(desc, &vq->split.desc[*head], sizeof(*desc));
+	/* Whatever is decided from here on is decided on the copy. */
+	rte_compiler_barrier();
+	return true;
+}
+
+/** Give @p n buffers back, each with @p extra bytes written beyond those of its job's frame. */
+static inline void
+split_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n, bool written,
+	uint32_t extra)
+{
+	struct vring_used_elem *ring = vq->split.used->ring;
+
+	for (uint16_t i = 0; i < n; i++) {
+		const uint32_t slot = (vq->split.last_used + i) & (vq->size - 1u);
+		const struct vring_used_elem elem = {
+			.id = job[i].id, .len = written ? job[i].len + extra : 0};
+
+		memcpy(&ring[slot], &elem, sizeof(elem));
+	}
+	vq->split.last_used += n;
+	vq->split.last_avail += n;
+	vq->stall_since = 0;
+}
+
+/** First pass of up to @p n <= FAST_BATCH packets from the guest. @return how many are ordinary. */
+static inline uint16_t
+split_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, uint32_t max_len)
+{
+	const uint32_t hdr_len = vq->hdr_len;
+	struct fast_place place;
+	struct vring_desc desc;
+	uint16_t i;
+
+	fast_place_init(&place, vq, DYNVHOST_MEM_READ);
+	for (i = 0; i < n; i++) {
+		uint32_t len;
+
+		if (unlikely(!split_fast_load(vq, i, &desc, &job[i].id)))
+			break;
+		len = desc.len - hdr_len;
+		if (unlikely(desc.flags != 0 || desc.len < hdr_len + FAST_MIN_FRAME ||
+			     len > max_len))
+			break;
+		job[i].guest = fast_find(
+			&place, vq, desc.addr, desc.len, hdr_len, len, DYNVHOST_MEM_READ);
+		if (unlikely(job[i].guest == NULL))
+			break;
+		rte_prefetch0(job[i].guest);
+		job[i].len = len;
+	}
+	return i;
+}
+
+/** Take up to @p n ordinary packets from the guest. @return how many; their bytes in @p bytes. */
+static inline uint16_t
+split_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
+	uint16_t n, uint64_t *bytes)
+{
+	struct fast_job job[FAST_BATCH];
+	struct fast_mbufs mbufs;
+	uint16_t taken;
+
+	if (unlikely(!fast_mbufs_init(&mbufs, pool, vq->port_id)))
+		return 0;
+	taken = split_fast_decode_rx(vq, job, RTE_MIN(n, FAST_BATCH), mbufs.max_len);
+	/* Too few mbufs for all may be enough for some. */
+	if (unlikely(taken == 0 || rte_mempool_get_bulk(pool, (void **)pkts, taken) != 0))
+		return 0;
+	vq->fast->dequeue(job, pkts, taken, &mbufs);
+	split_fast_push(vq, job, taken, false, 0);
+	for (uint16_t i = 0; i < taken; i++)
+		*bytes += job[i].len;
+	return taken;
+}
+
+/** First pass of up to @p n <= FAST_BATCH packets for the guest. @return how many are ordinary. */
+static inline uint16_t
+split_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast_job *job,
+	uint16_t n, bool *same_pool)
+{
+	const uint32_t hdr_len = vq->hdr_len;
+	const struct rte_mempool *pool = pkts[0]->pool;
+	struct fast_place place;
+	struct vring_desc desc;
+	bool same = true;
+	uint16_t i;
+
+	fast_place_init(&place, vq, DYNVHOST_MEM_WRITE);
+	for (i = 0; i < n; i++) {
+		uint32_t need;
+
+		if (unlikely(!fast_is_ordinary(pkts[i]) ||
+			     !split_fast_load(vq, i, &desc, &job[i].id)))
+			break;
+		need = hdr_len + pkts[i]->data_len;
+		if (unlikely(desc.flags != VRING_DESC_F_WRITE || desc.len < need))
+			break;
+		job[i].guest = fast_find(
+			&place, vq, desc.addr, desc.len, 0, need, DYNVHOST_MEM_WRITE);
+		if (unlikely(job[i].guest == NULL))
+			break;
+		rte_prefetch0(job[i].guest);
+		rte_prefetch0(job[i].guest + hdr_len);
+		job[i].len = need - hdr_len;
+		same = same && pkts[i]->pool == pool;
+	}
+	*same_pool = same;
+	return i;
+}
+
+/** Give up to @p n ordinary packets to the guest. @return how many; their bytes in @p bytes. */
+static inline uint16_t
+split_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, uint64_t *bytes)
+{
+	struct fast_job job[FAST_BATCH];
+	bool same_pool;
+	uint16_t taken;
+
+	taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), &same_pool);
+	if (unlikely(taken == 0))
+		return 0;
+	vq->fast->enqueue(job, pkts, taken, vq->hdr_len);
+	split_fast_push(vq, job, taken, true, vq->hdr_len);
+	for (uint16_t i = 0; i < taken; i++)
+		*bytes += job[i].len;
+	fast_free(pkts, taken, same_pool);
+	return taken;
+}
+
+#endif /* DYNVHOST_SPLIT_FAST_H */
