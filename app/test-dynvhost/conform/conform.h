@@ -23,7 +23,7 @@
  *	          C66, C67 (malformed), C68  hostile: test_hostile_chain, test_hostile_ring
  *	          C63–C65  later: offloads
  *	          C70      test_conform_packed
- *	          C71      later: IN_ORDER
+ *	          C71      test_conform_in_order
  *	          C72      hostile: test_hostile_ring (a racing guest on split rings)
  *	Migration C73–C76  later: dirty log
  *	Restart   C79      test_conform_restart; with packed rings test_conform_packed

@@ -8,7 +8,7 @@ testpmd's retry mode waits for ring space, so nothing may be lost, changed, doub
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness import eal, frames, hugepages
 from harness.errors import check
@@ -34,6 +34,7 @@ class Shape:
     guest_mbuf: int
     frame_limit: int
     scatter: bool = False
+    guest_options: str = ''
 
 
 SHORT_MERGEABLE = Shape(True, 2176, 2176, 1518)
@@ -78,7 +79,7 @@ def _transfer(lab: Lab, shape: Shape, sent: Sequence[bytes], guest_sends: bool) 
         switch_capture, eal.vdev(lab.settings, 0, socket)], guest=False)
     guest = _testpmd(lab, 'guest', shape, [
         guest_capture, f'net_virtio_user0,path={socket},queue_size=256,'
-        f'mrg_rxbuf={int(shape.mergeable)}'], guest=True)
+        f'mrg_rxbuf={int(shape.mergeable)}{shape.guest_options}'], guest=True)
     switch.wait_link(VIRTIO_PORT)
     receiver, sender = (switch, guest) if guest_sends else (guest, switch)
     receiver.start()
@@ -117,5 +118,12 @@ _register('every frame of 64 to 1518 bytes, mergeable,', SHORT_MERGEABLE, SHORT_
 _register('every frame of 64 to 1518 bytes, not mergeable,', SHORT_PLAIN, SHORT_FRAMES, 10, 100)
 _register('a 9000-byte frame in chained mbufs, mergeable,', JUMBO_MERGEABLE, JUMBO_FRAMES,
           500, 5000)
+for ring, options in (('packed ring', ',packed_vq=1'), ('split ring in order', ',in_order=1'),
+                      ('packed ring in order', ',packed_vq=1,in_order=1')):
+    for mergeable in (True, False):
+        _register(f'every frame of 64 to 1518 bytes, {ring}, {"" if mergeable else "not "}mergeable,',
+                  Shape(mergeable, 2176, 2176, 1518, guest_options=options), SHORT_FRAMES, 10, 100)
+_register('a 9000-byte frame in chained mbufs, packed ring,',
+          replace(JUMBO_MERGEABLE, guest_options=',packed_vq=1'), JUMBO_FRAMES, 500, 5000)
 _register('a 9000-byte frame in chained mbufs, not mergeable,', JUMBO_PLAIN, JUMBO_FRAMES,
           500, 5000)

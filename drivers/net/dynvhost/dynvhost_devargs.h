@@ -24,6 +24,7 @@
 #define DYNVHOST_ARG_SOCK_GROUP       "sock-group"
 #define DYNVHOST_ARG_MRG_RXBUF        "mrg-rxbuf"
 #define DYNVHOST_ARG_PACKED           "packed"
+#define DYNVHOST_ARG_IN_ORDER         "in-order"
 #define DYNVHOST_ARG_EVENT_IDX        "event-idx"
 #define DYNVHOST_ARG_INDIRECT         "indirect"
 #define DYNVHOST_ARG_MTU              "mtu"
@@ -45,6 +46,7 @@
 	DYNVHOST_ARG_SOCK_GROUP "=<name> " \
 	DYNVHOST_ARG_MRG_RXBUF "=<0|1> " \
 	DYNVHOST_ARG_PACKED "=<0|1> " \
+	DYNVHOST_ARG_IN_ORDER "=<0|1> " \
 	DYNVHOST_ARG_EVENT_IDX "=<0|1> " \
 	DYNVHOST_ARG_INDIRECT "=<0|1> " \
 	DYNVHOST_ARG_MTU "=<68-65535> " \
@@ -66,6 +68,7 @@ struct dynvhost_devargs {
 	gid_t sock_group; /**< (gid_t)-1: leave it */
 	bool mrg_rxbuf;
 	bool packed;
+	bool in_order;
 	bool event_idx;
 	bool indirect;
 	uint16_t mtu; /**< 0: not said */

@@ -393,6 +393,8 @@ ethdev_features(const struct dynvhost_devargs *args)
 		features |= ETHDEV_BIT(VIRTIO_NET_F_MRG_RXBUF);
 	if (args->packed)
 		features |= ETHDEV_BIT(VIRTIO_F_RING_PACKED);
+	if (args->in_order)
+		features |= ETHDEV_BIT(VIRTIO_F_IN_ORDER);
 	if (args->event_idx)
 		features |= ETHDEV_BIT(VIRTIO_RING_F_EVENT_IDX);
 	if (args->indirect)

@@ -35,6 +35,7 @@ static const struct dynvhost_devargs defaults = {
 	.sock_group = (gid_t)-1,
 	.mrg_rxbuf = true,
 	.packed = true,
+	.in_order = true,
 	.event_idx = true,
 	.indirect = true,
 	.mtu = 0,
@@ -86,6 +87,7 @@ expect(const char *params, const struct dynvhost_devargs *want)
 	assert_int_equal(args.sock_group, want->sock_group);
 	assert_int_equal(args.mrg_rxbuf, want->mrg_rxbuf);
 	assert_int_equal(args.packed, want->packed);
+	assert_int_equal(args.in_order, want->in_order);
 	assert_int_equal(args.event_idx, want->event_idx);
 	assert_int_equal(args.indirect, want->indirect);
 	assert_int_equal(args.mtu, want->mtu);
@@ -148,6 +150,7 @@ test_all_keys_are_read_together(void **state)
 		.sock_group = 0,
 		.mrg_rxbuf = false,
 		.packed = false,
+		.in_order = false,
 		.event_idx = false,
 		.indirect = false,
 		.mtu = 9000,
@@ -161,7 +164,8 @@ test_all_keys_are_read_together(void **state)
 
 	expect("map-dump=1,map-require-seal=1,map-max=3G,map-idle-ms=250,map-granule=2M,map-mode="
 	       "eager,reconnect-ms=30000,client=1,mtu=9000,indirect=0,event-idx=0,"
-	       "packed=0,mrg-rxbuf=0,sock-group=root,sock-mode=0666,queues=128,iface=/run/vm "
+	       "in-order=0,packed=0,mrg-rxbuf=0,sock-group=root,sock-mode=0666,queues=128,iface=/"
+	       "run/vm "
 	       "1/net.sock",
 		&want);
 }
@@ -256,6 +260,7 @@ test_switches_take_0_and_1(void **state)
 	} option[] = {
 		{"mrg-rxbuf", offsetof(struct dynvhost_devargs, mrg_rxbuf)},
 		{"packed", offsetof(struct dynvhost_devargs, packed)},
+		{"in-order", offsetof(struct dynvhost_devargs, in_order)},
 		{"event-idx", offsetof(struct dynvhost_devargs, event_idx)},
 		{"indirect", offsetof(struct dynvhost_devargs, indirect)},
 		{"map-require-seal", offsetof(struct dynvhost_devargs, map_require_seal)},
@@ -468,8 +473,8 @@ static void
 test_parameter_string_names_every_key(void **state)
 {
 	static const char *const key[] = {"iface", "queues", "sock-mode", "sock-group", "mrg-rxbuf",
-		"packed", "event-idx", "indirect", "mtu", "map-mode", "map-granule", "map-idle-ms",
-		"map-max", "map-require-seal", "map-dump"};
+		"packed", "in-order", "event-idx", "indirect", "mtu", "map-mode", "map-granule",
+		"map-idle-ms", "map-max", "map-require-seal", "map-dump"};
 	char word[64];
 	size_t i;
 

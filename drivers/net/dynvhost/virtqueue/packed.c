@@ -19,6 +19,10 @@
  * ring, and looks for used descriptors in that order too: therefore all used descriptors of a burst
  * are written as it goes, but the flags of the first one last, and these publish the burst.
  *
+ * Where the driver negotiates IN_ORDER, one used descriptor could stand for all buffers of a burst
+ * (virtio 1.2 §2.8.9). Each buffer gets its own: received packets need their lengths, and only so do
+ * the descriptors tell where we are. The same holds for split rings.
+ *
  * The other slots of a chain are marked as used too, for the sake of whoever comes after us.
  *
  * A position is a slot, 0 to size - 1, and the wrap counter, which flips at the ring's end; the
