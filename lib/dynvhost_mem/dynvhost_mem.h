@@ -314,10 +314,19 @@ bool dynvhost_mem_wants_room(const struct dynvhost_mem *mem);
 /**
  * The most bytes of the cap that @p len bytes of guest memory in @p pieces pieces can take,
  * wherever they lie: what they touch is open in whole pages, and a page of the front-end's largest
- * kind is assumed. For judging whether a cap is enough for rings (one piece each) and a descriptor
- * chain (a piece for each descriptor). Control call.
+ * kind is assumed, though never more of them than the guest has. For judging whether a cap is enough
+ * for a descriptor chain (a piece for each descriptor). Control call.
  */
 uint64_t dynvhost_mem_need(const struct dynvhost_mem_view *view, uint64_t len, uint32_t pieces);
+
+/**
+ * The bytes of the cap that an area of a ring takes: the pages that hold @p len bytes at @p gpa.
+ * 0: they do not lie in one region. Control call.
+ */
+uint64_t dynvhost_mem_area_need(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_t len);
+
+/** The cap of open bytes as configured; 0: none. Any thread. */
+uint64_t dynvhost_mem_cap(const struct dynvhost_mem *mem);
 
 /**
  * Whether guest memory is gone for good while somebody was using it: cut off, or broken hardware.

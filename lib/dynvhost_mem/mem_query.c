@@ -16,15 +16,44 @@ uint64_t
 dynvhost_mem_need(const struct dynvhost_mem_view *view, uint64_t len, uint32_t pieces)
 {
 	uint64_t edges = 2 * (uint64_t)pieces;
+	uint64_t guest = 0, pages;
 	uint32_t shift = 0, i;
 
-	for (i = 0; i < view->n_regions; i++)
-		if (view->region[i]->page_shift > shift)
-			shift = view->region[i]->page_shift;
+	for (i = 0; i < view->n_regions; i++) {
+		const struct dynvhost_mem_region *region = view->region[i];
+
+		guest += mem_region_of(region)->n_pages << region->page_shift;
+		if (region->page_shift > shift)
+			shift = region->page_shift;
+	}
 	/* Each piece begins in one page and ends in another; a page holds one byte at least. */
-	if (len <= edges)
-		return len << shift;
-	return (edges + ((len - edges) >> shift)) << shift;
+	pages = len <= edges ? len : edges + ((len - edges) >> shift);
+	return pages < guest >> shift ? pages << shift : guest;
+}
+
+uint64_t
+dynvhost_mem_area_need(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_t len)
+{
+	uint32_t i;
+
+	for (i = 0; i < view->n_regions; i++) {
+		const struct dynvhost_mem_region *region = view->region[i];
+		uint64_t offset = gpa - region->gpa;
+
+		if (offset < region->size && len != 0 && len <= region->size - offset) {
+			uint64_t first = (offset + region->phase) >> region->page_shift;
+			uint64_t last = (offset + region->phase + len - 1) >> region->page_shift;
+
+			return (last - first + 1) << region->page_shift;
+		}
+	}
+	return 0;
+}
+
+uint64_t
+dynvhost_mem_cap(const struct dynvhost_mem *mem)
+{
+	return mem->config.max_bytes;
 }
 
 /** Whether a region comes before another in a listing. */

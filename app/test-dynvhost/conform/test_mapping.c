@@ -7,6 +7,7 @@
  * is mapped and when it goes.
  */
 
+#include <stdio.h>
 #include <string.h>
 
 #include "conform.h"
@@ -333,6 +334,54 @@ test_c38_disconnect_under_traffic_gives_everything_back(void **state)
 	}
 }
 
+/* What the default rings and a largest packet for each need: see DYNVHOST_VQ_FRAME_PIECES. */
+#define MAPPING_CHAIN_PAGES 54
+#define MAPPING_CAP_BYTES   ((MAPPING_RING_PAGES + 2 * MAPPING_CHAIN_PAGES) * 4096)
+
+/* Set a guest up below a cap of open memory. */
+static void
+mapping_try_cap(struct rig *rig, unsigned long bytes)
+{
+	static char devargs[128];
+	const struct rig_config config = {
+		.lay_out = mapping_lay_out,
+		.nic = {.buffer_region = 1},
+		.port = {.devargs = devargs},
+	};
+
+	snprintf(devargs, sizeof(devargs), "%s%smap-max=%lu",
+		rig_devargs != NULL ? rig_devargs : "", rig_devargs != NULL ? "," : "", bytes);
+	rig_prepare(rig, &config);
+	nic_negotiate(&rig->nic);
+	rig_offer_buffers(rig);
+	nic_start(&rig->nic);
+	fe_barrier(&rig->fe);
+}
+
+static void
+test_a_cap_too_small_for_the_rings_is_refused_by_its_right_size(void **state)
+{
+	struct rig *rig = rig_main();
+	char line[256];
+
+	port_log_capture();
+	mapping_try_cap(rig, MAPPING_CAP_BYTES - 1);
+	assert_false(port_link_up(&rig->port));
+	/* The first ring does fit, with its own packet. */
+	snprintf(line, sizeof(line),
+		"map-max=%uK is too small: ring 1 does not start, rings and a largest packet each "
+		"need map-max=%uK for 2 rings",
+		(MAPPING_CAP_BYTES - 1) / 1024, MAPPING_CAP_BYTES / 1024);
+	assert_int_equal(port_log_lines(line), 1);
+	assert_int_equal(port_log_lines("does not start"), 1);
+	rig_close(rig);
+	mapping_try_cap(rig, MAPPING_CAP_BYTES);
+	port_wait_link(&rig->port, true);
+	assert_int_equal(port_log_lines("does not start"), 1);
+	port_log_release();
+	rig_exchange(rig, 0, 64);
+}
+
 int
 main(void)
 {
@@ -346,6 +395,7 @@ main(void)
 		RIG_TEST(test_c33_replaced_table_is_unmapped_before_the_ack),
 		RIG_TEST(test_c36_only_what_is_touched_is_mapped),
 		RIG_TEST(test_c36_exposure_does_not_grow_with_the_guest),
+		RIG_TEST(test_a_cap_too_small_for_the_rings_is_refused_by_its_right_size),
 		RIG_TEST(test_c37_buffer_outside_memory_stops_its_queue_alone),
 		RIG_TEST(test_c38_disconnect_gives_everything_back),
 		RIG_TEST(test_c38_disconnect_under_traffic_gives_everything_back),

@@ -140,7 +140,7 @@ static void
 races_close_under_traffic(const char *devargs)
 {
 	const struct rig_config config = {
-		.port = {.devargs = races_devargs(devargs)}, .nic = {.ring_size = 64}};
+		.port = {.devargs = races_devargs(devargs)}, .nic = {.ring_size = 256}};
 	struct rig *rig = rig_main();
 
 	rig_open(rig, &config);
@@ -159,8 +159,8 @@ test_h91_pages_close_all_the_time(void **state)
 static void
 test_h91_cap_of_few_pages(void **state)
 {
-	/* The rings' six pages, and those of one burst in each direction. */
-	races_close_under_traffic("map-idle-ms=2,map-max=192K");
+	/* The least that rings and a largest packet in each direction need, of twice as much. */
+	races_close_under_traffic("map-idle-ms=2,map-max=456K");
 }
 
 static void

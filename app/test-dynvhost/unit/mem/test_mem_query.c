@@ -232,8 +232,27 @@ the_need_of_a_chain_is_never_too_small(void **state)
 			assert_int_equal(need, worst);
 		}
 	assert_int_equal(dynvhost_mem_view_build(s.mem, NULL, NULL, 0, &empty), 0);
-	assert_int_equal(dynvhost_mem_need(empty, 100, 1), 2 + 98);
+	assert_int_equal(dynvhost_mem_need(empty, 100, 1), 0);
 	dynvhost_mem_view_release(empty);
+	/* A guest cannot have more open than it has. */
+	assert_int_equal(dynvhost_mem_need(s.view, SIZE, 1), SIZE);
+	assert_int_equal(dynvhost_mem_need(s.view, 1 << 20, 1 << 20), SIZE);
+	assert_int_equal(dynvhost_mem_need(s.view, UINT64_MAX, 1), SIZE);
+	query_teardown(&s);
+}
+
+static void
+an_area_needs_the_pages_it_lies_in(void **state)
+{
+	struct query_setup s = query_setup();
+
+	assert_int_equal(dynvhost_mem_area_need(s.view, MT_GPA, 1), MT_PAGE);
+	assert_int_equal(dynvhost_mem_area_need(s.view, MT_GPA + 1, MT_PAGE), 2 * MT_PAGE);
+	assert_int_equal(dynvhost_mem_area_need(s.view, MT_GPA + SIZE, SIZE / 2), SIZE / 2);
+	assert_int_equal(dynvhost_mem_area_need(s.view, MT_GPA + SIZE, SIZE / 2 + 1), 0);
+	assert_int_equal(dynvhost_mem_area_need(s.view, MT_GPA - 1, 2), 0);
+	assert_int_equal(dynvhost_mem_area_need(s.view, MT_GPA, 0), 0);
+	assert_int_equal(dynvhost_mem_area_need(s.view, MT_GPA + 1, UINT64_MAX), 0);
 	query_teardown(&s);
 }
 
@@ -388,6 +407,7 @@ main(void)
 		cmocka_unit_test(a_page_that_is_being_changed_is_not_listed),
 		cmocka_unit_test(runs_are_clipped_to_the_region),
 		cmocka_unit_test(the_need_of_a_chain_is_never_too_small),
+		cmocka_unit_test(an_area_needs_the_pages_it_lies_in),
 		cmocka_unit_test(the_node_is_where_the_file_is_bound),
 		cmocka_unit_test(else_the_node_is_where_open_pages_are),
 		cmocka_unit_test(a_machine_without_nodes_has_no_node),

@@ -55,6 +55,7 @@ struct session_ring {
 	uint32_t size; /**< 0: not said */
 	uint32_t base; /**< position, as said or as last stopped */
 	bool has_base;
+	uint64_t need;   /**< open guest memory that the started ring has to have room for */
 	int start_error; /**< why it last could not start; 0: it could, or was not tried */
 	int kick_fd;     /**< -1: none */
 	int call_fd;     /**< -1: none */

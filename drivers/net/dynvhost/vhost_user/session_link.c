@@ -6,6 +6,7 @@
  * What a session looks like from above: link and ring states, and words for what is missing.
  */
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 

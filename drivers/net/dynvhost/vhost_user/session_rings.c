@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -144,6 +145,8 @@ session_start_error_text(int error)
 	switch (error) {
 	case -EINVAL:
 		return "size, base and addresses that fit a ring";
+	case -ENOSPC:
+		return "a larger map-max";
 	case -ENOTRECOVERABLE:
 		return "a reset of the guest's device, its position is lost";
 	default:
@@ -171,6 +174,43 @@ rings_log_no_start(struct dynvhost_session *session, uint16_t index, int rc)
 		ring->avail_uva, ring->used_uva);
 }
 
+/** Say what a ring that cannot start wants of the cap of open memory. @return -ENOSPC. */
+static int
+rings_refuse_cap(struct dynvhost_session *session, uint16_t index, uint64_t need, uint16_t n_rings)
+{
+	session_refuse(session, 0,
+		"map-max=%" PRIu64 "K is too small: ring %u does not start, rings and a largest "
+		"packet each need map-max=%" PRIu64 "K for %u rings",
+		dynvhost_mem_cap(session->config.mem) >> 10, index, need >> 10, n_rings);
+	if (session->refused[0] == '\0') {
+		snprintf(session->refused, sizeof(session->refused), "%s", session->why);
+		if (session_may_log(session))
+			DYNVHOST_LOG(mem, WARNING, session->config.name, "%s", session->why);
+	}
+	return -ENOSPC;
+}
+
+/** Judge whether a ring fits under the cap of open memory, beside those started. 0 or -ENOSPC. */
+static int
+rings_check_cap(
+	struct dynvhost_session *session, uint16_t index, const struct dynvhost_vq_setup *setup)
+{
+	const uint64_t cap = dynvhost_mem_cap(session->config.mem);
+	uint64_t need = dynvhost_vq_need(setup);
+	uint16_t n_rings = 1;
+
+	session->ring[index].need = need;
+	for (uint16_t i = 0; i < session->config.n_rings; i++) {
+		if (!dynvhost_vq_is_started(&session->config.vq[i]))
+			continue;
+		need += session->ring[i].need;
+		n_rings++;
+	}
+	if (cap == 0 || need <= cap)
+		return 0;
+	return rings_refuse_cap(session, index, need, n_rings);
+}
+
 static void
 rings_start(struct dynvhost_session *session, uint16_t index)
 {
@@ -181,11 +221,14 @@ rings_start(struct dynvhost_session *session, uint16_t index)
 
 	rc = rings_fill_setup(session, index, &setup);
 	if (rc == 0)
+		rc = rings_check_cap(session, index, &setup);
+	if (rc == 0)
 		rc = dynvhost_vq_start(vq, &setup);
 	ring->start_error = rc;
 	if (rc < 0) {
 		dynvhost_notify(ring->err_fd);
-		rings_log_no_start(session, index, rc);
+		if (rc != -ENOSPC)
+			rings_log_no_start(session, index, rc);
 		return;
 	}
 	ring->fault_told = false;
@@ -258,6 +301,7 @@ session_reset_ring(struct dynvhost_session *session, uint16_t index)
 	/* The next driver may lay its rings out anew: old addresses must not start a ring. */
 	ring->has_addr = false;
 	ring->fault_told = false;
+	ring->start_error = 0;
 }
 
 void

@@ -194,6 +194,20 @@ vq_pin(const struct dynvhost_vq_setup *setup, uint32_t size, uint64_t features,
 	return 0;
 }
 
+uint64_t
+dynvhost_vq_need(const struct dynvhost_vq_setup *setup)
+{
+	const struct dynvhost_mem_view *view = setup->view;
+	struct dynvhost_vq_layout layout;
+
+	if (vq_choose_format(setup->features)->layout(setup->size, setup->features, &layout) != 0)
+		return 0;
+	return dynvhost_mem_area_need(view, setup->desc_gpa, layout.desc.len) +
+	       dynvhost_mem_area_need(view, setup->avail_gpa, layout.avail.len) +
+	       dynvhost_mem_area_need(view, setup->used_gpa, layout.used.len) +
+	       dynvhost_mem_need(view, DYNVHOST_VQ_MAX_FRAME, DYNVHOST_VQ_FRAME_PIECES);
+}
+
 /* Use @p pins, which lie in @p view, from now on. */
 static void
 vq_attach(

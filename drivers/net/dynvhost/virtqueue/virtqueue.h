@@ -34,6 +34,11 @@
 #define DYNVHOST_VQ_MIN_FRAME 14u
 /** Largest frame moved in one piece: 64 KiB of payload and generous headers. */
 #define DYNVHOST_VQ_MAX_FRAME (65536u + 64u)
+/**
+ * Pieces of guest memory that a driver spreads the largest frame over: a header, 17 fragments of a
+ * page, and the table that lists them. Chains may have more; a cap of open memory has room for these.
+ */
+#define DYNVHOST_VQ_FRAME_PIECES 19u
 /** A chain whose memory could not be opened for this long is completed without its packet. */
 #define DYNVHOST_VQ_STALL_MS 100
 /** Announcements that wait for a receive burst; later ones find no room and are dropped. */
@@ -182,6 +187,13 @@ uint8_t dynvhost_vq_hdr_len(uint64_t features);
  *         queue stays stopped and guest memory as it was.
  */
 int dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup);
+
+/**
+ * Open guest memory that a virtqueue may have to have at a time: its ring, and one largest frame. To
+ * be called before dynvhost_vq_start(), which judges addresses and size; for such as it refuses the
+ * result means nothing. Control.
+ */
+uint64_t dynvhost_vq_need(const struct dynvhost_vq_setup *setup);
 
 /**
  * Stop a virtqueue: after this it does not touch guest memory and notifies nobody. The queue must
