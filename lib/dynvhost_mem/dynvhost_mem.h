@@ -225,8 +225,8 @@ const char *dynvhost_mem_engine_reason(const struct dynvhost_mem *mem);
  * caller must forget them; on failure the caller still owns them and @p old is untouched.
  *
  * @return 0; -EINVAL (size 0, wrap-around, misfit of gpa and file page, not a regular file, file
- * too short, not writable), -EEXIST (overlap in gpa or uva), -ENOSPC (too many), -EPERM (file
- * system or seal refused), -ENOTSUP (not a file for the engine that was asked for), -ENOMEM.
+ * too short, not writable), -EEXIST (overlap in gpa or uva), -ENOSPC (too many), -EPERM (kind of
+ * file, file system or seal refused), -ENOTSUP (not a file for the engine that was asked for), -ENOMEM.
  */
 int dynvhost_mem_view_build(struct dynvhost_mem *mem, const struct dynvhost_mem_view *old,
 	const struct dynvhost_mem_slot *slots, uint32_t n_slots, struct dynvhost_mem_view **view);

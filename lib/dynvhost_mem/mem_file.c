@@ -9,7 +9,9 @@
  * Security model: the front-end chooses the file descriptor, may hold the same file open elsewhere,
  * and may shrink, grow or punch it at any moment. What is learnt here is therefore only what cannot
  * change (kind, file system, access mode, seals); the size is asked again before every open. Files
- * whose reads are served by somebody (FUSE, network) could stall a burst and are refused.
+ * whose reads are served by somebody (FUSE, network) could stall a burst and are refused. They could
+ * stall the control thread as well: already fstat() may wait for their server. So the first question
+ * is one that the kernel answers by itself, whatever the file is.
  */
 
 #include <errno.h>
@@ -41,9 +43,9 @@ file_judge_fs(const struct dynvhost_mem *mem, int fd, uint64_t *page_size, bool 
 	return NULL;
 }
 
-/** Why the descriptor does not do, or NULL. */
+/** Why the descriptor does not do, or NULL. Waits for nobody. */
 static const char *
-file_judge_fd(int fd, struct stat *st)
+file_judge_fd(int fd)
 {
 	int flags = dynvhost_mem_sys->fcntl(fd, F_GETFL, 0);
 
@@ -51,6 +53,20 @@ file_judge_fd(int fd, struct stat *st)
 		return "it is not open";
 	if ((flags & O_ACCMODE) != O_RDWR)
 		return "it is not open for reading and writing";
+	return NULL;
+}
+
+/** Whether the kernel alone keeps the file: memfds, and files on tmpfs and hugetlbfs, know seals. */
+static bool
+file_is_memory(int fd)
+{
+	return dynvhost_mem_sys->fcntl(fd, F_GET_SEALS, 0) >= 0;
+}
+
+/** Why what is behind the descriptor does not do, or NULL. */
+static const char *
+file_judge_kind(int fd, struct stat *st)
+{
 	if (dynvhost_mem_sys->fstat(fd, st) != 0)
 		return "it cannot be inspected";
 	if (!S_ISREG(st->st_mode))
@@ -109,7 +125,13 @@ mem_file_get(struct dynvhost_mem *mem, const struct dynvhost_mem_slot *slot, str
 	struct stat st;
 	bool is_tmpfs;
 
-	flaw = file_judge_fd(slot->fd, &st);
+	flaw = file_judge_fd(slot->fd);
+	if (flaw == NULL && !mem->config.any_file && !file_is_memory(slot->fd))
+		return mem_fail(mem, -EPERM,
+			"region at gpa 0x%jx: file refused: it is on neither tmpfs nor hugetlbfs",
+			(uintmax_t)slot->gpa);
+	if (flaw == NULL)
+		flaw = file_judge_kind(slot->fd, &st);
 	if (flaw != NULL)
 		return mem_fail(mem, -EINVAL, "region at gpa 0x%jx: bad file: %s",
 			(uintmax_t)slot->gpa, flaw);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -150,16 +151,16 @@ descriptors_that_are_no_files_are_refused(void **state)
 	int pair[2];
 
 	table_slot_refused(table_slot_of(-1), -EINVAL);
-	table_slot_refused(table_slot_of(eventfd(0, EFD_CLOEXEC)), -EINVAL);
-	table_slot_refused(table_slot_of(epoll_create1(EPOLL_CLOEXEC)), -EINVAL);
-	table_slot_refused(table_slot_of(open("/dev/zero", O_RDWR | O_CLOEXEC)), -EINVAL);
-	table_slot_refused(table_slot_of(open("/dev/null", O_RDWR | O_CLOEXEC)), -EINVAL);
+	table_slot_refused(table_slot_of(eventfd(0, EFD_CLOEXEC)), -EPERM);
+	table_slot_refused(table_slot_of(epoll_create1(EPOLL_CLOEXEC)), -EPERM);
+	table_slot_refused(table_slot_of(open("/dev/zero", O_RDWR | O_CLOEXEC)), -EPERM);
+	table_slot_refused(table_slot_of(open("/dev/null", O_RDWR | O_CLOEXEC)), -EPERM);
 	table_slot_refused(table_slot_of(open("/tmp", O_RDONLY | O_CLOEXEC)), -EINVAL);
 	assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
 	table_slot_refused(table_slot_of(pair[0]), -EINVAL);
 	table_slot_refused(table_slot_of(pair[1]), -EINVAL);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	table_slot_refused(table_slot_of(pair[0]), -EINVAL);
+	table_slot_refused(table_slot_of(pair[0]), -EPERM);
 	close(pair[1]);
 }
 
@@ -198,6 +199,99 @@ table_disk_file(void)
 		return -1;
 	}
 	return fd;
+}
+
+static unsigned int table_questions;
+
+static int
+table_counting_fstat(int fd, struct stat *st)
+{
+	table_questions++;
+	return fstat(fd, st);
+}
+
+static int
+table_counting_fstatfs(int fd, struct statfs *fs)
+{
+	table_questions++;
+	return fstatfs(fd, fs);
+}
+
+static void
+a_file_whose_server_could_make_us_wait_is_not_asked(void **state)
+{
+	struct mem_sys_ops counting = dynvhost_mem_sys_real;
+	struct dynvhost_mem_slot slot = table_slot_of(table_disk_file());
+	struct dynvhost_mem_view *view = NULL;
+	struct dynvhost_mem *mem;
+
+	if (slot.fd < 0)
+		mt_skip("/var/tmp is no disk file system here");
+	mem = mt_create(NULL);
+	counting.fstat = table_counting_fstat;
+	counting.fstatfs = table_counting_fstatfs;
+	table_questions = 0;
+	dynvhost_mem_sys = &counting;
+	assert_int_equal(dynvhost_mem_view_build(mem, NULL, &slot, 1, &view), -EPERM);
+	dynvhost_mem_sys = &dynvhost_mem_sys_real;
+	assert_int_equal(table_questions, 0);
+	assert_non_null(strstr(dynvhost_mem_why(mem), "neither tmpfs nor hugetlbfs"));
+	dynvhost_mem_destroy(mem);
+	close(slot.fd);
+}
+
+/** A new file of one page of the running kind in a file system that is mounted somewhere; or -1. */
+static int
+table_mounted_file(void)
+{
+	char path[] = "/dev/shm/dynvhost-test-XXXXXX";
+	char dir[] = "/tmp/dynvhost-mount-XXXXXX";
+	char file[64];
+	int fd;
+
+	if (MT_PAGE == MT_4K) {
+		fd = mkostemp(path, O_CLOEXEC);
+		unlink(path);
+		return fd;
+	}
+	if (mkdtemp(dir) == NULL)
+		return -1;
+	if (mount("none", dir, "hugetlbfs", 0, NULL) != 0) {
+		rmdir(dir);
+		return -1;
+	}
+	snprintf(file, sizeof(file), "%s/guest", dir);
+	fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
+	return fd;
+}
+
+/** What memory-backend-file gives to a guest. */
+static void
+files_of_mounted_file_systems_are_guest_memory(void **state)
+{
+	struct dynvhost_mem_config strict = {.require_seal = true};
+	struct dynvhost_mem_view *view;
+	struct dynvhost_mem_slot slot;
+	struct dynvhost_mem *mem;
+	int fd = table_mounted_file();
+
+	if (fd < 0)
+		mt_skip("no such file system can be mounted here");
+	assert_int_equal(ftruncate(fd, (off_t)MT_PAGE), 0);
+	/* They know seals, and take none. */
+	assert_int_equal(fcntl(fd, F_GET_SEALS), F_SEAL_SEAL);
+	slot = mt_slot(MT_GPA, MT_PAGE, 0, fd);
+	table_refused(&strict, &slot, 1, -EPERM);
+	mem = mt_create(NULL);
+	view = mt_view(mem, fd, MT_PAGE);
+	assert_int_equal(UINT64_C(1) << view->region[0]->page_shift, MT_PAGE);
+	*mt_hva(view, MT_GPA + 5, 1, DYNVHOST_MEM_WRITE) = 'x';
+	assert_int_equal(*mt_hva(view, MT_GPA + 5, 1, DYNVHOST_MEM_READ), 'x');
+	dynvhost_mem_view_release(view);
+	dynvhost_mem_destroy(mem);
+	close(fd);
 }
 
 static void
@@ -482,6 +576,7 @@ main(void)
 		cmocka_unit_test(descriptors_that_are_no_files_are_refused),
 		cmocka_unit_test(files_that_cannot_be_written_are_refused),
 		cmocka_unit_test(other_file_systems_need_permission),
+		cmocka_unit_test(a_file_whose_server_could_make_us_wait_is_not_asked),
 		cmocka_unit_test(a_file_that_can_shrink_is_sealed_or_refused),
 		cmocka_unit_test(a_bad_slot_undoes_the_good_ones),
 		cmocka_unit_test(more_regions_than_fit_are_refused),
@@ -492,6 +587,10 @@ main(void)
 		cmocka_unit_test(front_end_addresses_lead_to_guest_addresses),
 		cmocka_unit_test(bad_configurations_are_refused),
 	};
+	const struct CMUnitTest of_mounts[] = {
+		cmocka_unit_test(files_of_mounted_file_systems_are_guest_memory),
+	};
 
-	return mt_run(tests, sizeof(tests) / sizeof(tests[0]), MT_SMALL);
+	return mt_run(tests, sizeof(tests) / sizeof(tests[0]), MT_SMALL) +
+	       mt_run(of_mounts, 1, MT_ALL);
 }
