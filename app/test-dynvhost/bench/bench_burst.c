@@ -7,7 +7,7 @@
  * bench_burst: what a burst costs, beside other drivers of the same process.
  *
  *	bench_burst [--port DRIVER[,KEY=VALUE…]]… [--shape KEY=VALUE,…]… [--two] [--samples N]
- *	            [--packets N] [--ms N] [--csv FILE]
+ *	            [--packets N] [--ms N] [--simd BITS] [--csv FILE]
  *
  * For each shape it attaches all ports (net_vhost and net_dynvhost if none is named), compares the
  * bytes of some hundred packets, and takes samples of each port in turn. It prints each port's
@@ -33,6 +33,7 @@ struct bench {
 	unsigned int n_shapes;
 	struct burst_plan plan;
 	bool two;
+	unsigned int simd_bits; /**< as EAL's --force-max-simd-bitwidth; 0: not said */
 	FILE *csv;
 };
 
@@ -193,6 +194,8 @@ bench_option(int option, const char *text)
 		return bench_set_number(&bench.plan.packets, text, 100000000);
 	case 'm':
 		return bench_set_number(&bench.plan.ms, text, 60000);
+	case 'b':
+		return bench_set_number(&bench.simd_bits, text, UINT16_MAX);
 	case 'c':
 		bench.csv = fopen(text, "w");
 		return bench.csv != NULL;
@@ -213,6 +216,7 @@ bench_options(int argc, char **argv)
 		{"samples", required_argument, NULL, 'n'},
 		{"packets", required_argument, NULL, 'k'},
 		{"ms", required_argument, NULL, 'm'},
+		{"simd", required_argument, NULL, 'b'},
 		{"csv", required_argument, NULL, 'c'},
 		{"two", no_argument, NULL, '2'},
 		{NULL, 0, NULL, 0},
@@ -233,13 +237,13 @@ int
 main(int argc, char **argv)
 {
 	if (!bench_options(argc, argv)) {
-		fprintf(stderr,
-			"usage: bench_burst [--port DRIVER[,KEY=VALUE...]]... "
-			"[--shape KEY=VALUE,...]...\n"
-			"       [--two] [--samples N] [--packets N] [--ms N] [--csv FILE]\n");
+		fprintf(stderr, "usage: bench_burst [--port DRIVER[,KEY=VALUE...]]... "
+				"[--shape KEY=VALUE,...]...\n"
+				"       [--two] [--samples N] [--packets N] [--ms N] [--simd BITS] "
+				"[--csv FILE]\n");
 		return 2;
 	}
-	bench.plan.guest_cpu = burst_eal_init();
+	bench.plan.guest_cpu = burst_eal_init(bench.simd_bits);
 	if (bench.csv != NULL)
 		fprintf(bench.csv,
 			"shape;port;unit;value;ratio;cycles;empty;stalls;round_trip_ns\n");

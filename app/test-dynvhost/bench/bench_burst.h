@@ -108,8 +108,12 @@ uint32_t burst_len(const struct burst_shape *shape, uint32_t i);
 /** Read "key=value,…" over the defaults. @return false: a line on stderr says what is wrong. */
 bool burst_shape_parse(struct burst_shape *shape, const char *text);
 
-/** Start EAL, on the first CPU we may run on. @return the last one, or -1 if there is no other. */
-int burst_eal_init(void);
+/**
+ * Start EAL, on the first CPU we may run on.
+ * @param simd_bits  the widest registers that drivers may use; 0: any.
+ * @return the last CPU we may run on, or -1 if there is no other.
+ */
+int burst_eal_init(unsigned int simd_bits);
 
 /** Take down what burst_eal_init() made. */
 void burst_eal_fini(void);

@@ -29,13 +29,14 @@ static struct rte_mempool *port_pool;
 static unsigned int port_number;
 
 int
-burst_eal_init(void)
+burst_eal_init(unsigned int simd_bits)
 {
 	const char *pages = guest_ram_has_hugepages(PORT_EAL_BYTES) ? "--in-memory -m 64"
 								    : "--no-huge -m 128";
 	cpu_set_t allowed;
 	int first = -1, last = -1;
-	char line[256];
+	char simd[48] = "";
+	char line[320];
 	char *argv[32];
 	int argc;
 
@@ -46,10 +47,12 @@ burst_eal_init(void)
 		first = first < 0 ? cpu : first;
 		last = cpu;
 	}
+	if (simd_bits != 0)
+		snprintf(simd, sizeof(simd), " --force-max-simd-bitwidth=%u", simd_bits);
 	snprintf(line, sizeof(line),
-		"bench_burst %s --no-pci --no-shconf --no-telemetry --log-level=4 "
+		"bench_burst %s%s --no-pci --no-shconf --no-telemetry --log-level=4 "
 		"--file-prefix bench-%d -l %d",
-		pages, (int)getpid(), first);
+		pages, simd, (int)getpid(), first);
 	argc = rte_strsplit(line, sizeof(line), argv, RTE_DIM(argv) - 1, ' ');
 	argv[argc] = NULL;
 	if (rte_eal_init(argc, argv) < 0)

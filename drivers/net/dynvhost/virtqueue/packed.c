@@ -29,6 +29,9 @@
  * size need not be a power of two. Every chain that is taken is given back at once, in order, so
  * the position of what is available and that of what is used are one.
  *
+ * Ordinary packets go a shorter way, many at a time (fast.h); this file's own loops take what is left
+ * over, one by one, and everything if there is no such way.
+ *
  * Security model
  * --------------
  * All three areas belong to the guest, which may write anything to them at any moment. The flags of
@@ -56,6 +59,7 @@
 #include "copy.h"
 #include "format.h"
 #include "net_hdr.h"
+#include "packed_fast.h"
 #include "packed_resume.h"
 #include "virtqueue.h"
 
@@ -75,6 +79,7 @@ struct packed_burst {
 	uint16_t first_flags;                /**< flags to be stored there at the end */
 	uint16_t slots;                      /**< of the ring, and not yet given back */
 	uint32_t packets;
+	uint32_t ordinary; /**< of these, how many went the short way */
 	uint32_t dropped;
 	uint64_t bytes;
 };
@@ -333,6 +338,7 @@ packed_burst_end(struct dynvhost_vq *vq, const struct packed_burst *burst)
 	dynvhost_vq_count(&vq->stats.packets, burst->packets);
 	dynvhost_vq_count(&vq->stats.bytes, burst->bytes);
 	dynvhost_vq_count(&vq->stats.dropped, burst->dropped);
+	dynvhost_vq_count(&vq->ordinary, burst->ordinary);
 }
 
 /**
@@ -365,6 +371,41 @@ packed_dequeue_one(
 	return likely(*pkt != NULL) ? 0 : -ENOMEM;
 }
 
+/** @p n <= burst->slots buffers of one descriptor each have been given back the short way. */
+static inline void
+packed_step(struct dynvhost_vq *vq, struct packed_burst *burst, uint16_t n, uint16_t used_flags)
+{
+	if (burst->slots == vq->size)
+		burst->first_flags = used_flags;
+	packed_advance(vq, &vq->packed.pos, n);
+	burst->slots -= n;
+	burst->packets += n;
+	burst->ordinary += n;
+}
+
+/** Take ordinary packets the short way, up to @p n. @return how many. */
+static inline uint16_t
+packed_dequeue_ordinary(struct dynvhost_vq *vq, struct packed_burst *burst,
+	struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t all = 0;
+
+	if (unlikely(vq->fast == NULL))
+		return 0;
+	while (all < n && burst->slots > 0) {
+		uint16_t flags = packed_fast_used_flags(vq->packed.pos.wrap);
+		uint16_t taken = packed_fast_dequeue(vq, pool, &pkts[all],
+			RTE_MIN(n - all, burst->slots), burst->slots == vq->size, flags,
+			&burst->bytes);
+
+		if (taken == 0)
+			break;
+		packed_step(vq, burst, taken, flags);
+		all += taken;
+	}
+	return all;
+}
+
 /** Move packets from the guest to the host. */
 static uint16_t
 packed_dequeue_burst(
@@ -375,10 +416,15 @@ packed_dequeue_burst(
 
 	if (!packed_burst_begin(vq, &burst))
 		return 0;
-	for (left = n; left > 0 && packed_burst_has_next(vq, &burst); left--) {
+	for (left = n; left > 0; left--) {
 		struct rte_mbuf **pkt = &pkts[burst.packets];
-		int ret = packed_dequeue_one(vq, pool, burst.slots, pkt);
+		int ret;
 
+		left -= packed_dequeue_ordinary(vq, &burst, pool, pkt, left);
+		if (left == 0 || !packed_burst_has_next(vq, &burst))
+			break;
+		pkt = &pkts[burst.packets];
+		ret = packed_dequeue_one(vq, pool, burst.slots, pkt);
 		if (likely(ret == 0)) {
 			burst.packets++;
 			burst.bytes += (*pkt)->pkt_len;
@@ -505,6 +551,28 @@ packed_enqueue_one(struct dynvhost_vq *vq, struct packed_burst *burst, const str
 	return 0;
 }
 
+/** Send ordinary packets the short way, up to @p n. @return how many. */
+static inline uint16_t
+packed_enqueue_ordinary(
+	struct dynvhost_vq *vq, struct packed_burst *burst, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t all = 0;
+
+	if (unlikely(vq->fast == NULL))
+		return 0;
+	while (all < n && burst->slots > 0) {
+		uint16_t flags = packed_fast_used_flags(vq->packed.pos.wrap) | VRING_DESC_F_WRITE;
+		uint16_t taken = packed_fast_enqueue(vq, &pkts[all], RTE_MIN(n - all, burst->slots),
+			burst->slots == vq->size, flags, &burst->bytes);
+
+		if (taken == 0)
+			break;
+		packed_step(vq, burst, taken, flags);
+		all += taken;
+	}
+	return all;
+}
+
 /** Move packets from the host to the guest. */
 static inline uint16_t
 packed_enqueue_burst(
@@ -515,9 +583,13 @@ packed_enqueue_burst(
 
 	if (!packed_burst_begin(vq, &burst))
 		return 0;
-	while (i < n && packed_burst_has_next(vq, &burst)) {
-		int ret = packed_enqueue_one(vq, &burst, pkts[i], mergeable);
+	for (;;) {
+		int ret;
 
+		i += packed_enqueue_ordinary(vq, &burst, &pkts[i], n - i);
+		if (i == n || !packed_burst_has_next(vq, &burst))
+			break;
+		ret = packed_enqueue_one(vq, &burst, pkts[i], mergeable);
 		if (likely(ret == 0)) {
 			burst.packets++;
 			burst.bytes += pkts[i]->pkt_len;
