@@ -121,7 +121,8 @@ _register('a 9000-byte frame in chained mbufs, mergeable,', JUMBO_MERGEABLE, JUM
 for ring, options in (('packed ring', ',packed_vq=1'), ('split ring in order', ',in_order=1'),
                       ('packed ring in order', ',packed_vq=1,in_order=1')):
     for mergeable in (True, False):
-        _register(f'every frame of 64 to 1518 bytes, {ring}, {"" if mergeable else "not "}mergeable,',
+        merged = 'mergeable' if mergeable else 'not mergeable'
+        _register(f'every frame of 64 to 1518 bytes, {ring}, {merged},',
                   Shape(mergeable, 2176, 2176, 1518, guest_options=options), SHORT_FRAMES, 10, 100)
 _register('a 9000-byte frame in chained mbufs, packed ring,',
           replace(JUMBO_MERGEABLE, guest_options=',packed_vq=1'), JUMBO_FRAMES, 500, 5000)

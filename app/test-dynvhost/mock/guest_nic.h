@@ -25,7 +25,7 @@
 #include "packed_ring.h"
 #include "split_ring.h"
 
-#define NIC_MAX_PAIRS 8
+#define NIC_MAX_PAIRS 128
 
 #define NIC_RX(pair) (2 * (pair))
 #define NIC_TX(pair) (2 * (pair) + 1)

@@ -21,7 +21,7 @@
 #include <rte_mbuf.h>
 
 /** Ethdev queues of one port at most. */
-#define PORT_MAX_QUEUES 8
+#define PORT_MAX_QUEUES 128
 /** Packets of one burst. */
 #define PORT_BURST 32
 

@@ -355,7 +355,7 @@ rig_echo_stop(struct rig *rig)
 static uint32_t
 rig_flow_seed(unsigned int pair, uint32_t i)
 {
-	return (pair + 1) << 28 | (i & 0xfffffff);
+	return (pair + 1) << 24 | (i & 0xffffff);
 }
 
 static uint32_t

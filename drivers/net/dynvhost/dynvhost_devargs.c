@@ -19,6 +19,7 @@
 #define DEVARGS_MAX_MS  3600000
 #define DEVARGS_MIN_MTU 68
 #define DEVARGS_MAX_MTU 65535
+#define DEVARGS_MAX_RETRIES 32
 
 /** Reads one value into @p field. @return 0 or -EINVAL. */
 typedef int (*devargs_read_t)(const char *value, void *field);
@@ -71,6 +72,17 @@ devargs_read_bool(const char *value, void *field)
 	if (strcmp(value, "0") != 0 && strcmp(value, "1") != 0)
 		return -EINVAL;
 	*(bool *)field = value[0] == '1';
+	return 0;
+}
+
+static int
+devargs_read_retries(const char *value, void *field)
+{
+	uint64_t number;
+
+	if (devargs_read_number(value, 10, DEVARGS_MAX_RETRIES, &number) < 0)
+		return -EINVAL;
+	*(uint8_t *)field = (uint8_t)number;
 	return 0;
 }
 
@@ -205,6 +217,7 @@ static const struct devargs_option devargs_options[] = {
 	{DYNVHOST_ARG_EVENT_IDX, devargs_read_bool, DEVARGS_FIELD(event_idx), "0 or 1"},
 	{DYNVHOST_ARG_INDIRECT, devargs_read_bool, DEVARGS_FIELD(indirect), "0 or 1"},
 	{DYNVHOST_ARG_MTU, devargs_read_mtu, DEVARGS_FIELD(mtu), "68 to 65535 bytes"},
+	{DYNVHOST_ARG_TX_RETRIES, devargs_read_retries, DEVARGS_FIELD(tx_retries), "0 to 32"},
 	{DYNVHOST_ARG_MAP_MODE, devargs_read_map_mode, DEVARGS_FIELD(map_mode),
 		"auto, uffd, mmap or eager"},
 	{DYNVHOST_ARG_MAP_GRANULE, devargs_read_granule, DEVARGS_FIELD(map_granule),

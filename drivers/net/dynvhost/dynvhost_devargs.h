@@ -28,6 +28,7 @@
 #define DYNVHOST_ARG_EVENT_IDX        "event-idx"
 #define DYNVHOST_ARG_INDIRECT         "indirect"
 #define DYNVHOST_ARG_MTU              "mtu"
+#define DYNVHOST_ARG_TX_RETRIES       "tx-retries"
 #define DYNVHOST_ARG_MAP_MODE         "map-mode"
 #define DYNVHOST_ARG_MAP_GRANULE      "map-granule"
 #define DYNVHOST_ARG_MAP_IDLE_MS      "map-idle-ms"
@@ -50,6 +51,7 @@
 	DYNVHOST_ARG_EVENT_IDX "=<0|1> " \
 	DYNVHOST_ARG_INDIRECT "=<0|1> " \
 	DYNVHOST_ARG_MTU "=<68-65535> " \
+	DYNVHOST_ARG_TX_RETRIES "=<0-32> " \
 	DYNVHOST_ARG_MAP_MODE "=<auto|uffd|mmap|eager> " \
 	DYNVHOST_ARG_MAP_GRANULE "=<auto|4K-1G> " \
 	DYNVHOST_ARG_MAP_IDLE_MS "=<ms> " \
@@ -72,6 +74,7 @@ struct dynvhost_devargs {
 	bool event_idx;
 	bool indirect;
 	uint16_t mtu; /**< 0: not said */
+	uint8_t tx_retries;
 	enum dynvhost_mem_mode map_mode;
 	uint64_t map_granule; /**< bytes, 0: auto */
 	uint32_t map_idle_ms; /**< 0: never */

@@ -130,6 +130,10 @@ ethdev_mtu_changed(void *opaque, uint16_t mtu)
 	dev->eth_dev->data->mtu = mtu;
 }
 
+static const struct dynvhost_session_hooks ethdev_session_hooks = {
+	.rings_changed = dynvhost_queues_bind,
+};
+
 static const struct dynvhost_backend_ops ethdev_backend_ops = {
 	.link_changed = ethdev_link_changed,
 	.ring_changed = ethdev_ring_changed,
@@ -145,16 +149,7 @@ ethdev_configure(struct rte_eth_dev *eth_dev)
 	/* ethdev has just put its default in; the application's own wish comes by mtu_set. */
 	if (mtu != 0)
 		eth_dev->data->mtu = mtu;
-	return 0;
-}
-
-static void
-ethdev_set_queue_states(struct rte_eth_dev *eth_dev, uint8_t state)
-{
-	for (uint16_t q = 0; q < eth_dev->data->nb_rx_queues; q++)
-		eth_dev->data->rx_queue_state[q] = state;
-	for (uint16_t q = 0; q < eth_dev->data->nb_tx_queues; q++)
-		eth_dev->data->tx_queue_state[q] = state;
+	return dynvhost_queues_configure(eth_dev);
 }
 
 static int
@@ -162,7 +157,7 @@ ethdev_start(struct rte_eth_dev *eth_dev)
 {
 	struct dynvhost_dev *dev = eth_dev->data->dev_private;
 
-	ethdev_set_queue_states(eth_dev, RTE_ETH_QUEUE_STATE_STARTED);
+	dynvhost_queues_start(eth_dev);
 	/* ethdev says "started" only after this returns; the link may be up from now on. */
 	eth_dev->data->dev_started = 1;
 	ethdev_set_link(dev, false);
@@ -175,7 +170,7 @@ ethdev_stop(struct rte_eth_dev *eth_dev)
 	struct dynvhost_dev *dev = eth_dev->data->dev_private;
 
 	eth_dev->data->dev_started = 0;
-	ethdev_set_queue_states(eth_dev, RTE_ETH_QUEUE_STATE_STOPPED);
+	dynvhost_queues_stop(eth_dev);
 	ethdev_set_link(dev, false);
 	return 0;
 }
@@ -204,8 +199,8 @@ ethdev_rx_queue_setup(struct rte_eth_dev *eth_dev, uint16_t q, uint16_t n_desc, 
 	struct dynvhost_dev *dev = eth_dev->data->dev_private;
 
 	RTE_SET_USED(socket);
-	RTE_SET_USED(conf);
 	dev->rxq[q].pool = pool;
+	dev->rxq[q].deferred = conf->rx_deferred_start != 0;
 	dev->rxq[q].n_desc = n_desc;
 	eth_dev->data->rx_queues[q] = &dev->rxq[q];
 	return 0;
@@ -218,7 +213,7 @@ ethdev_tx_queue_setup(struct rte_eth_dev *eth_dev, uint16_t q, uint16_t n_desc, 
 	struct dynvhost_dev *dev = eth_dev->data->dev_private;
 
 	RTE_SET_USED(socket);
-	RTE_SET_USED(conf);
+	dev->txq[q].deferred = conf->tx_deferred_start != 0;
 	dev->txq[q].n_desc = n_desc;
 	eth_dev->data->tx_queues[q] = &dev->txq[q];
 	return 0;
@@ -351,6 +346,11 @@ static const struct eth_dev_ops ethdev_ops = {
 	.dev_set_link_down = ethdev_set_link_down,
 	.rx_queue_setup = ethdev_rx_queue_setup,
 	.tx_queue_setup = ethdev_tx_queue_setup,
+	.rx_queue_start = dynvhost_rx_queue_start,
+	.rx_queue_stop = dynvhost_rx_queue_stop,
+	.tx_queue_start = dynvhost_tx_queue_start,
+	.tx_queue_stop = dynvhost_tx_queue_stop,
+	.tx_done_cleanup = dynvhost_tx_done_cleanup,
 	.rxq_info_get = ethdev_rxq_info_get,
 	.txq_info_get = ethdev_txq_info_get,
 	.link_update = ethdev_link_update,
@@ -426,6 +426,7 @@ ethdev_build_queues(struct dynvhost_dev *dev, int socket)
 	for (uint16_t q = 0; q < n; q++) {
 		dev->rxq[q].vq = &dev->vq[DYNVHOST_RING_OF_RXQ(q)];
 		dev->txq[q].vq = &dev->vq[DYNVHOST_RING_OF_TXQ(q)];
+		dev->txq[q].retries = dev->args.tx_retries;
 		dynvhost_gate_init(&dev->rxq[q].gate);
 		dynvhost_gate_init(&dev->txq[q].gate);
 		dev->gate[2 * q] = &dev->rxq[q].gate;
@@ -474,6 +475,8 @@ ethdev_build_backend(struct dynvhost_dev *dev)
 				.gate = dev->gate,
 				.mem = dev->mem,
 				.idle_ms = dev->args.map_idle_ms,
+				.hooks = &ethdev_session_hooks,
+				.opaque = dev,
 			},
 		.ops = &ethdev_backend_ops,
 		.opaque = dev,
@@ -546,8 +549,11 @@ ethdev_create(struct rte_vdev_device *vdev, const struct dynvhost_devargs *args)
 	eth_dev->data->all_multicast = 1;
 	eth_dev->dev_ops = &ethdev_ops;
 	eth_dev->rx_pkt_burst = dynvhost_rx_burst;
-	eth_dev->tx_pkt_burst = dynvhost_tx_burst;
+	eth_dev->tx_pkt_burst = args->tx_retries == 0 ? dynvhost_tx_burst
+						      : dynvhost_tx_burst_patient;
 	eth_dev->rx_queue_count = dynvhost_rx_queue_count;
+	eth_dev->rx_descriptor_status = dynvhost_rx_descriptor_status;
+	eth_dev->tx_descriptor_status = dynvhost_tx_descriptor_status;
 	ethdev_set_link(dev, false);
 
 	rc = ethdev_build(dev, socket < 0 ? SOCKET_ID_ANY : socket);

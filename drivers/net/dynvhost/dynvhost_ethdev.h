@@ -27,6 +27,8 @@ struct dynvhost_queue {
 	struct dynvhost_gate gate;
 	struct dynvhost_vq *vq;
 	struct rte_mempool *pool; /**< receive queues only */
+	uint8_t retries;          /**< transmit queues only: of bursts that come out short */
+	bool deferred;            /**< not to be started with the port */
 	uint16_t n_desc;          /**< as asked for; the guest decides the ring's real size */
 };
 
@@ -41,9 +43,10 @@ struct dynvhost_dev {
 	char name[RTE_ETH_NAME_MAX_LEN];
 	struct dynvhost_devargs args;
 	uint16_t n_pairs;
-	struct dynvhost_queue *rxq;           /**< n_pairs */
-	struct dynvhost_queue *txq;           /**< n_pairs */
-	struct dynvhost_vq *vq;               /**< 2 * n_pairs, numbered as the guest does */
+	uint16_t n_txq;             /**< transmit queues that the application has configured */
+	struct dynvhost_queue *rxq; /**< n_pairs */
+	struct dynvhost_queue *txq; /**< n_pairs */
+	struct dynvhost_vq *vq;     /**< 2 * n_pairs, numbered as the guest does */
 	struct dynvhost_vq_stats *stats_base; /**< 2 * n_pairs: counters at the last reset */
 	struct dynvhost_mem_stats mem_base;   /**< likewise, of guest memory */
 	struct rte_ether_addr mac;
@@ -79,7 +82,27 @@ void dynvhost_dev_foreach(void (*visit)(struct dynvhost_dev *dev, void *opaque),
 uint16_t dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n);
 uint16_t dynvhost_tx_burst(void *txq, struct rte_mbuf **pkts, uint16_t n);
 uint16_t dynvhost_no_burst(void *queue, struct rte_mbuf **pkts, uint16_t n);
+/** As dynvhost_tx_burst(), with short waits for buffers of the guest (devarg tx-retries). */
+uint16_t dynvhost_tx_burst_patient(void *txq, struct rte_mbuf **pkts, uint16_t n);
+
+/**
+ * Give every transmit queue the ring that it serves, by what the guest has enabled. All queues
+ * outside, under the control thread's lock. @param dev  a struct dynvhost_dev
+ */
+void dynvhost_queues_bind(void *dev);
+
+/** Queue operations. */
+int dynvhost_queues_configure(struct rte_eth_dev *eth_dev);
+void dynvhost_queues_start(struct rte_eth_dev *eth_dev);
+void dynvhost_queues_stop(struct rte_eth_dev *eth_dev);
+int dynvhost_rx_queue_start(struct rte_eth_dev *eth_dev, uint16_t q);
+int dynvhost_rx_queue_stop(struct rte_eth_dev *eth_dev, uint16_t q);
+int dynvhost_tx_queue_start(struct rte_eth_dev *eth_dev, uint16_t q);
+int dynvhost_tx_queue_stop(struct rte_eth_dev *eth_dev, uint16_t q);
 uint32_t dynvhost_rx_queue_count(void *rxq);
+int dynvhost_rx_descriptor_status(void *rxq, uint16_t offset);
+int dynvhost_tx_descriptor_status(void *txq, uint16_t offset);
+int dynvhost_tx_done_cleanup(void *txq, uint32_t n);
 
 /** Statistics operations. */
 int dynvhost_stats_get(struct rte_eth_dev *eth_dev, struct rte_eth_stats *stats);

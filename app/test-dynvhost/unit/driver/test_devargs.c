@@ -39,6 +39,7 @@ static const struct dynvhost_devargs defaults = {
 	.event_idx = true,
 	.indirect = true,
 	.mtu = 0,
+	.tx_retries = 0,
 	.map_mode = DYNVHOST_MEM_MODE_AUTO,
 	.map_granule = 0,
 	.map_idle_ms = 1000,
@@ -91,6 +92,7 @@ expect(const char *params, const struct dynvhost_devargs *want)
 	assert_int_equal(args.event_idx, want->event_idx);
 	assert_int_equal(args.indirect, want->indirect);
 	assert_int_equal(args.mtu, want->mtu);
+	assert_int_equal(args.tx_retries, want->tx_retries);
 	assert_int_equal(args.map_mode, want->map_mode);
 	assert_int_equal(args.map_granule, want->map_granule);
 	assert_int_equal(args.map_idle_ms, want->map_idle_ms);
@@ -154,6 +156,7 @@ test_all_keys_are_read_together(void **state)
 		.event_idx = false,
 		.indirect = false,
 		.mtu = 9000,
+		.tx_retries = 32,
 		.map_mode = DYNVHOST_MEM_MODE_EAGER,
 		.map_granule = 2 << 20,
 		.map_idle_ms = 250,
@@ -163,7 +166,7 @@ test_all_keys_are_read_together(void **state)
 	};
 
 	expect("map-dump=1,map-require-seal=1,map-max=3G,map-idle-ms=250,map-granule=2M,map-mode="
-	       "eager,reconnect-ms=30000,client=1,mtu=9000,indirect=0,event-idx=0,"
+	       "eager,reconnect-ms=30000,client=1,tx-retries=32,mtu=9000,indirect=0,event-idx=0,"
 	       "in-order=0,packed=0,mrg-rxbuf=0,sock-group=root,sock-mode=0666,queues=128,iface=/"
 	       "run/vm "
 	       "1/net.sock",
@@ -351,6 +354,18 @@ test_map_granule_takes_powers_of_two_with_unit(void **state)
 }
 
 static void
+test_retries_take_0_to_32(void **state)
+{
+	static const char *const bad[] = {"", "33", "-1", "0x10", "1 ", "256", "4294967296"};
+	struct dynvhost_devargs want = defaults;
+
+	expect("iface=/s,tx-retries=0", &want);
+	want.tx_retries = 32;
+	expect("iface=/s,tx-retries=32", &want);
+	EXPECT_VALUES_REFUSED("tx-retries", bad, "0 to 32");
+}
+
+static void
 test_mtu_takes_68_to_65535(void **state)
 {
 	static const char *const bad[] = {"", "0", "67", "65536", "131072", "-1", "1500x", "0x600"};
@@ -473,8 +488,8 @@ static void
 test_parameter_string_names_every_key(void **state)
 {
 	static const char *const key[] = {"iface", "queues", "sock-mode", "sock-group", "mrg-rxbuf",
-		"packed", "in-order", "event-idx", "indirect", "mtu", "map-mode", "map-granule",
-		"map-idle-ms", "map-max", "map-require-seal", "map-dump"};
+		"packed", "in-order", "event-idx", "indirect", "mtu", "tx-retries", "map-mode",
+		"map-granule", "map-idle-ms", "map-max", "map-require-seal", "map-dump"};
 	char word[64];
 	size_t i;
 
@@ -500,6 +515,7 @@ main(void)
 		cmocka_unit_test(test_map_granule_takes_powers_of_two_with_unit),
 		cmocka_unit_test(test_reconnect_ms_takes_up_to_an_hour),
 		cmocka_unit_test(test_mtu_takes_68_to_65535),
+		cmocka_unit_test(test_retries_take_0_to_32),
 		cmocka_unit_test(test_map_idle_ms_takes_up_to_an_hour),
 		cmocka_unit_test(test_map_max_takes_bytes_with_and_without_unit),
 		cmocka_unit_test(test_unknown_key_is_named),

@@ -357,6 +357,15 @@ dynvhost_backend_destroy(struct dynvhost_backend *backend)
 }
 
 void
+dynvhost_backend_call(struct dynvhost_backend *backend, void (*call)(void *opaque), void *opaque)
+{
+	RTE_SET_USED(backend);
+	pthread_mutex_lock(&control.lock);
+	call(opaque);
+	pthread_mutex_unlock(&control.lock);
+}
+
+void
 dynvhost_backend_info(struct dynvhost_backend *backend, struct dynvhost_session_info *info)
 {
 	pthread_mutex_lock(&control.lock);

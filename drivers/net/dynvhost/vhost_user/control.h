@@ -67,6 +67,10 @@ void dynvhost_backend_destroy(struct dynvhost_backend *backend);
 uint32_t dynvhost_backend_runs(struct dynvhost_backend *backend,
 	struct dynvhost_mem_run_cursor *cursor, struct dynvhost_mem_run *out, uint32_t max);
 
+/** Call a function while the control thread changes nothing. Any thread but in the session's hooks. */
+void
+dynvhost_backend_call(struct dynvhost_backend *backend, void (*call)(void *opaque), void *opaque);
+
 /** Describe the back-end's session. Any thread. */
 void dynvhost_backend_info(struct dynvhost_backend *backend, struct dynvhost_session_info *info);
 

@@ -130,6 +130,7 @@ session_is_outside(const struct dynvhost_session *session)
 static void
 session_release(struct dynvhost_session *session)
 {
+	session->config.hooks->rings_changed(session->config.opaque);
 	for (uint16_t i = 0; i < session->config.n_gates; i++)
 		dynvhost_gate_release(session->config.gate[i], DYNVHOST_GATE_CONTROL);
 	session->held = false;

@@ -31,6 +31,12 @@
 /** Ring numbers that a front-end may name. */
 #define DYNVHOST_MAX_RINGS 256
 
+/** Called by the control thread under its lock; must neither wait nor call back. */
+struct dynvhost_session_hooks {
+	/** Rings may have started, stopped, been enabled or disabled; all queues are outside. */
+	void (*rings_changed)(void *opaque);
+};
+
 /** What a port is made of, fixed at probe. */
 struct dynvhost_session_config {
 	const char *name;           /**< for log lines */
@@ -45,6 +51,8 @@ struct dynvhost_session_config {
 	struct dynvhost_closer
 		*closer;  /**< for fds that a request brings and that are not wanted */
 	uint32_t idle_ms; /**< close guest memory this long after its last use; 0: never */
+	const struct dynvhost_session_hooks *hooks;
+	void *opaque; /**< handed to the hooks */
 };
 
 /** One ring as the front-end asked for it. */

@@ -26,6 +26,7 @@
 #include <rte_common.h>
 #include <rte_cycles.h>
 #include <rte_malloc.h>
+#include <rte_pause.h>
 #include <rte_vect.h>
 
 #include "chain.h"
@@ -91,6 +92,43 @@ vq_dequeue_rarps(
 	return done;
 }
 
+static void
+vq_lock(struct dynvhost_vq *vq)
+{
+	/* Pairs with vq_unlock(): what the last burst left behind is seen by the next one. */
+	while (atomic_exchange_explicit(&vq->busy, true, memory_order_acquire)) {
+		while (atomic_load_explicit(&vq->busy, memory_order_relaxed))
+			rte_pause();
+	}
+}
+
+static void
+vq_unlock(struct dynvhost_vq *vq)
+{
+	atomic_store_explicit(&vq->busy, false, memory_order_release);
+}
+
+/* The enqueue burst of a virtqueue that several threads send to. */
+static uint16_t
+vq_enqueue_shared(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t moved;
+
+	vq_lock(vq);
+	moved = vq->enqueue_alone(vq, pkts, n);
+	vq_unlock(vq);
+	return moved;
+}
+
+/* Where the virtqueue is shared, this may be within a burst, and others may be loading `enqueue`. */
+static void
+vq_set_enqueue(struct dynvhost_vq *vq, dynvhost_vq_enqueue_t enqueue)
+{
+	vq->enqueue_alone = enqueue;
+	if (!vq->shared)
+		vq->enqueue = enqueue;
+}
+
 /* Give the queue the burst functions of its direction and state. */
 static void
 vq_choose_bursts(struct dynvhost_vq *vq)
@@ -98,7 +136,7 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 	const bool guest_transmits = (vq->index & 1) != 0;
 
 	vq->dequeue = vq_dequeue_nothing;
-	vq->enqueue = vq_enqueue_nothing;
+	vq_set_enqueue(vq, vq_enqueue_nothing);
 	vq->fast = dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth());
 	if (vq->n_rarps != 0) {
 		vq->dequeue = vq_dequeue_rarps;
@@ -109,7 +147,7 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 	if (guest_transmits)
 		vq->dequeue = vq->format->choose_dequeue(vq);
 	else if (vq->enabled)
-		vq->enqueue = vq->format->choose_enqueue(vq);
+		vq_set_enqueue(vq, vq->format->choose_enqueue(vq));
 }
 
 int
@@ -311,6 +349,13 @@ dynvhost_vq_announce(struct dynvhost_vq *vq, const struct rte_ether_addr *mac)
 	vq_choose_bursts(vq);
 }
 
+void
+dynvhost_vq_set_shared(struct dynvhost_vq *vq, bool shared)
+{
+	vq->shared = shared;
+	vq->enqueue = shared ? vq_enqueue_shared : vq->enqueue_alone;
+}
+
 const char *
 dynvhost_vq_fault_text(enum dynvhost_vq_fault fault)
 {
@@ -336,11 +381,17 @@ dynvhost_vq_fault_text(enum dynvhost_vq_fault fault)
 }
 
 uint16_t
-dynvhost_vq_pending(const struct dynvhost_vq *vq)
+dynvhost_vq_pending(struct dynvhost_vq *vq)
 {
-	if (vq->pins == NULL || vq->fault != DYNVHOST_VQ_OK)
-		return 0;
-	return vq->format->pending(vq);
+	uint16_t n = 0;
+
+	if (vq->shared)
+		vq_lock(vq);
+	if (vq->pins != NULL && vq->fault == DYNVHOST_VQ_OK)
+		n = vq->format->pending(vq);
+	if (vq->shared)
+		vq_unlock(vq);
+	return n;
 }
 
 void

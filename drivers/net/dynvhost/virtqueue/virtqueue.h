@@ -144,6 +144,10 @@ struct dynvhost_vq {
 	bool event_idx;
 	bool indirect;
 	int call_fd;
+	/* Of a ring that several threads send to: `enqueue` takes the lock and calls this one. */
+	bool shared;
+	dynvhost_vq_enqueue_t enqueue_alone;
+	_Atomic bool busy; /**< the lock */
 
 	/* Written by the polling thread, or by control while it is outside. */
 	struct dynvhost_vq_split split __rte_cache_aligned;
@@ -240,11 +244,18 @@ void dynvhost_vq_set_enabled(struct dynvhost_vq *vq, bool enabled);
  */
 void dynvhost_vq_announce(struct dynvhost_vq *vq, const struct rte_ether_addr *mac);
 
+/**
+ * Whether several threads send to a virtqueue at the same time: then they do it one by one, each
+ * waiting for the others' bursts, and to each of them it looks as if it were alone. Guest receives;
+ * started or not. All of its queues outside. Control.
+ */
+void dynvhost_vq_set_shared(struct dynvhost_vq *vq, bool shared);
+
 /** Words for a fault, for logs. Any thread. */
 const char *dynvhost_vq_fault_text(enum dynvhost_vq_fault fault);
 
 /** Entries the guest has made available and the queue has not taken. Inside the gate. */
-uint16_t dynvhost_vq_pending(const struct dynvhost_vq *vq);
+uint16_t dynvhost_vq_pending(struct dynvhost_vq *vq);
 
 /**
  * Stop a virtqueue that the guest has broken: it moves nothing until the next start. What the
