@@ -204,6 +204,14 @@ int dynvhost_mem_create(const struct dynvhost_mem_config *config, struct dynvhos
 void dynvhost_mem_destroy(struct dynvhost_mem *mem);
 
 /**
+ * Have somebody else close the fds of files that are not needed any more: who closes the last fd of a
+ * file frees its memory, which takes a tenth of a second for a GiB. Nothing of the file is mapped by
+ * then. NULL: the library closes them itself. Control call.
+ */
+void dynvhost_mem_set_close(
+	struct dynvhost_mem *mem, void (*close_fd)(void *opaque, int fd), void *opaque);
+
+/**
  * Words for the last failed control call on @p mem, for a log line; valid until the next call.
  * NULL: for the last dynvhost_mem_create() that failed.
  */
@@ -246,7 +254,7 @@ int dynvhost_mem_view_remove(struct dynvhost_mem *mem, const struct dynvhost_mem
 
 /**
  * Let go of a view. Regions that no other view holds are unmapped wholly before this returns; their
- * file is closed when its last region goes. No queue may be inside a burst that uses the view, and
+ * file is closed when its last region goes (see dynvhost_mem_set_close()). No queue may be inside a burst that uses the view, and
  * no pin may be left on a region that goes. NULL is fine.
  */
 void dynvhost_mem_view_release(struct dynvhost_mem_view *view);

@@ -176,7 +176,7 @@ mem_file_adopt(struct mem_file *file, int fd)
 {
 	if (file->fd == fd)
 		file->owned = true;
-	else
+	else /* never the last one */
 		dynvhost_mem_sys->close(fd);
 }
 
@@ -190,7 +190,9 @@ mem_file_put(struct dynvhost_mem *mem, struct mem_file *file)
 	for (link = &mem->files; *link != file; link = &(*link)->next)
 		;
 	*link = file->next;
-	if (file->owned)
+	if (file->owned && mem->close_fd != NULL)
+		mem->close_fd(mem->close_opaque, file->fd);
+	else if (file->owned)
 		dynvhost_mem_sys->close(file->fd);
 	free(file);
 }

@@ -173,6 +173,14 @@ dynvhost_mem_destroy(struct dynvhost_mem *mem)
 	free(mem);
 }
 
+void
+dynvhost_mem_set_close(
+	struct dynvhost_mem *mem, void (*close_fd)(void *opaque, int fd), void *opaque)
+{
+	mem->close_fd = close_fd;
+	mem->close_opaque = opaque;
+}
+
 const char *
 dynvhost_mem_why(const struct dynvhost_mem *mem)
 {

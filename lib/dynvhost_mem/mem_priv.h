@@ -203,6 +203,8 @@ struct dynvhost_mem {
 	char reason[MEM_REASON_SIZE];      /**< why this engine */
 	struct mem_fence fence;
 	struct mem_file *files;
+	void (*close_fd)(void *opaque, int fd); /**< closes their fds; NULL: we do */
+	void *close_opaque;
 	struct mem_region *regions;
 	uint64_t last_serial;
 	int64_t max_mappings;     /**< of all ports' open pages together */
@@ -275,7 +277,7 @@ int mem_file_get(
 /** Take a slot's fd over: it becomes the file's, or is closed where the file has one. */
 void mem_file_adopt(struct mem_file *file, int fd);
 
-/** Drop one reference; the last one closes the fd if it was adopted. */
+/** Drop one reference; with the last one the fd goes to be closed, if it was adopted. */
 void mem_file_put(struct dynvhost_mem *mem, struct mem_file *file);
 
 /** Whether every byte of the file has memory behind it. */

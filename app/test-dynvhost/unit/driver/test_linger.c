@@ -13,7 +13,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -57,6 +60,26 @@ open_lingering(void)
 		;
 	mock_check(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) == 0);
 	return fd;
+}
+
+int __wrap_close(int fd);
+int __real_close(int fd);
+
+/** Thread of the driver that has closed a file of guest memory last; empty: none has. */
+static char memory_closer[16];
+static pthread_t test_thread;
+
+int
+__wrap_close(int fd)
+{
+	char path[32], target[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (!pthread_equal(pthread_self(), test_thread) &&
+		readlink(path, target, sizeof(target) - 1) > 0 &&
+		strncmp(target, "/memfd:guest-ram", 16) == 0)
+		pthread_getname_np(pthread_self(), memory_closer, sizeof(memory_closer));
+	return __real_close(fd);
 }
 
 /** Without its other end the socket closes at once. */
@@ -108,6 +131,8 @@ setup(void **state)
 	struct port_config config = {0};
 	int rc = rig_setup(state);
 
+	test_thread = pthread_self();
+	memory_closer[0] = '\0';
 	sem_init(&paused, 0, 0);
 	sem_init(&may_go_on, 0, 0);
 	if (rc == 0)
@@ -282,6 +307,26 @@ test_fd_of_a_second_front_end(void **state)
 	rig_exchange(rig, 0, 8);
 }
 
+/** Who closes the last fd of a large guest's memory is busy for seconds. */
+static void
+test_memory_of_a_front_end_that_is_gone(void **state)
+{
+	struct rig *rig = rig_main();
+	unsigned int fds;
+
+	rig_prepare(rig, NULL);
+	fds = mock_count_fds();
+	rig_bring_up(rig);
+	rig_exchange(rig, 0, 8);
+	assert_string_equal(memory_closer, "");
+	rig_hang_up(rig);
+	/* Both ends of the connection are gone as well. */
+	rig_wait_fds(fds - 2);
+	assert_string_equal(memory_closer, "dynvhost-close");
+	rig_reconnect(rig);
+	rig_exchange(rig, 0, 8);
+}
+
 /** Whoever removes the port does not wait for its front-end either. */
 static void
 test_port_is_removed_meanwhile(void **state)
@@ -313,6 +358,7 @@ main(void)
 		LINGER_TEST(test_fd_in_half_a_message),
 		LINGER_TEST(test_fd_in_what_is_never_read),
 		LINGER_TEST(test_fd_of_a_second_front_end),
+		LINGER_TEST(test_memory_of_a_front_end_that_is_gone),
 		LINGER_TEST(test_port_is_removed_meanwhile),
 	};
 

@@ -118,10 +118,17 @@ mt_fail_memfd_create(const char *name, unsigned int flags)
 	return mt_fails(EMFILE) ? -1 : memfd_create(name, flags);
 }
 
+/** The same range as a single mapping: that takes less time. */
 static void *
 mt_fail_hoard(unsigned int n)
 {
-	return mt_fails(ENOMEM) ? NULL : dynvhost_mem_sys_real.hoard(n);
+	void *map;
+
+	if (mt_fails(ENOMEM))
+		return NULL;
+	map = mmap(NULL, n * MEM_HOARD_STRIDE, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return map == MAP_FAILED ? NULL : map;
 }
 
 static int

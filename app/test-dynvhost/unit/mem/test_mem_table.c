@@ -425,6 +425,49 @@ an_fd_given_twice_is_closed_once(void **state)
 	dynvhost_mem_destroy(mem);
 }
 
+struct table_closed {
+	int fd[4];
+	unsigned int n;
+	int guest; /* of which nothing may be mapped any more */
+};
+
+static void
+table_take_fd(void *opaque, int fd)
+{
+	struct table_closed *closed = opaque;
+
+	assert_int_equal(mt_reach(closed->guest).mappings, 0);
+	closed->fd[closed->n++] = fd;
+}
+
+static void
+the_last_fd_of_a_file_goes_to_whom_it_shall(void **state)
+{
+	struct dynvhost_mem *mem = mt_create(NULL);
+	struct dynvhost_mem_view *view, *next;
+	struct table_closed closed = {.guest = mt_memfd(SIZE)};
+	struct dynvhost_mem_slot slot[2] = {
+		mt_slot(MT_GPA, MT_PAGE, 0, closed.guest),
+		mt_slot(MT_GPA + SIZE, MT_PAGE, MT_PAGE, closed.guest),
+	};
+	const int kept = slot[0].fd, other = slot[1].fd;
+
+	dynvhost_mem_set_close(mem, table_take_fd, &closed);
+	assert_int_equal(dynvhost_mem_view_build(mem, NULL, slot, 2, &view), 0);
+	mt_hva(view, MT_GPA, 1, DYNVHOST_MEM_READ);
+	/* One is enough, and the other need not wait. */
+	assert_int_equal(fcntl(other, F_GETFD), -1);
+	assert_int_equal(dynvhost_mem_view_remove(mem, view, &slot[0], &next), 0);
+	dynvhost_mem_view_release(view);
+	assert_int_equal(closed.n, 0);
+	dynvhost_mem_view_release(next);
+	assert_int_equal(closed.n, 1);
+	assert_int_equal(closed.fd[0], kept);
+	assert_int_equal(close(kept), 0);
+	dynvhost_mem_destroy(mem);
+	close(closed.guest);
+}
+
 static void
 the_same_table_keeps_open_pages(void **state)
 {
@@ -581,6 +624,7 @@ main(void)
 		cmocka_unit_test(a_bad_slot_undoes_the_good_ones),
 		cmocka_unit_test(more_regions_than_fit_are_refused),
 		cmocka_unit_test(an_fd_given_twice_is_closed_once),
+		cmocka_unit_test(the_last_fd_of_a_file_goes_to_whom_it_shall),
 		cmocka_unit_test(the_same_table_keeps_open_pages),
 		cmocka_unit_test(regions_come_and_go_one_by_one),
 		cmocka_unit_test(adding_and_removing_for_ever_leaks_nothing),

@@ -194,7 +194,9 @@ backend_look_after_closing(struct dynvhost_backend *backend, uint64_t now_us)
 	backend->closing_told = true;
 	if (backend_may_log(backend, now_us))
 		DYNVHOST_LOG(proto, WARNING, backend_name(backend),
-			"an fd that a front-end has sent does not close; the port waits for it");
+			"an fd that a front-end has sent does not close, or its memory takes long "
+			"to "
+			"be freed; the port waits for it");
 }
 
 static void
@@ -361,6 +363,7 @@ backend_make(const struct dynvhost_backend_config *config, struct dynvhost_backe
 	backend->listen_source.backend = backend;
 	backend->conn_source.kind = CONTROL_CONN;
 	backend->conn_source.backend = backend;
+	dynvhost_mem_set_close(config->session.mem, backend_close_fd, backend);
 	*made = backend;
 	return 0;
 
@@ -376,6 +379,7 @@ free_backend:
 void
 backend_free(struct dynvhost_backend *backend, bool patient)
 {
+	dynvhost_mem_set_close(backend->session.config.mem, NULL, NULL);
 	backend_meet_close(backend);
 	dynvhost_closer_fini(&backend->closer, patient);
 	dynvhost_session_fini(&backend->session);
