@@ -3,11 +3,13 @@
 
 """The same switch on each page-table engine of the driver."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from .eal import vdev
 from .errors import Failure, Skip, check
+from .exposure import PAGE
 from .lab import Lab
 from .testpmd import Testpmd, socket_of
 
@@ -44,3 +46,17 @@ def memory_of(switch: Testpmd, port: int = 0) -> dict[str, Any]:
     told = switch.telemetry(f'/dynvhost/mem,{port}')
     check(isinstance(told, dict), f'/dynvhost/mem,{port} answers {told!r}')
     return told
+
+
+def pages_of(switch: Testpmd, port: int = 0) -> set[tuple[int, bool]]:
+    """The 4 KiB pages that the driver says are open: (guest address, writable)."""
+    found: set[tuple[int, bool]] = set()
+    for reply in itertools.count():
+        runs = switch.telemetry(f'/dynvhost/pages,{port},{reply}')
+        check(isinstance(runs, list), f'/dynvhost/pages,{port},{reply} answers {runs!r}')
+        if not runs:
+            return found
+        for run in runs:
+            place, right = run.split()[:2]
+            gpa, size = (int(number, 16) for number in place.split('+'))
+            found |= {(page, right == 'rw') for page in range(gpa, gpa + size, PAGE)}

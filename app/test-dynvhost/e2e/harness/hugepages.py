@@ -5,11 +5,13 @@
 
 from pathlib import Path
 
-from .errors import Skip
+from .errors import Failure, Skip
 from .lab import Lab
+from .process import run
 
 POOL = Path('/sys/kernel/mm/hugepages/hugepages-2048kB')
 PAGE_MB = 2
+MOUNT_SECONDS = 10.0
 
 
 def _read(name: str) -> int:
@@ -37,3 +39,15 @@ def reserve(lab: Lab, megabytes: int) -> None:
     short = missing - (_read('nr_hugepages') - before)
     if short > 0:
         raise Skip(f'only {wanted - short} of {wanted} 2 MiB pages can be had')
+
+
+def mount(lab: Lab) -> Path:
+    """A hugetlbfs for files that processes share, until the lab is taken down."""
+    folder = lab.path('huge')
+    folder.mkdir()
+    try:
+        run(['mount', '-t', 'hugetlbfs', '-o', 'pagesize=2M', 'none', folder], MOUNT_SECONDS)
+    except Failure as failure:
+        raise Skip(f'no hugetlbfs can be mounted: {failure}') from None
+    lab.defer(run, ['umount', folder], MOUNT_SECONDS)
+    return folder

@@ -37,9 +37,11 @@ class Testpmd:
 
     def __init__(self, lab: Lab, name: str, vdevs: Sequence[str], *, cpu: int = SWITCH_CPU,
                  memory_mb: int = 256, huge: bool = False, mbufs: int = 16384,
-                 options: Sequence[str] = (), eal: Sequence[str] = ()) -> None:
+                 options: Sequence[str] = (), eal: Sequence[str] = (),
+                 huge_dir: Path | None = None) -> None:
         prompt_cpu = PEER_CPU if cpu == SWITCH_CPU else SWITCH_CPU
-        self.eal = Eal(lab, vdevs, f'0@{prompt_cpu},1@{cpu}', memory_mb, huge, eal)
+        self.eal = Eal(lab, vdevs, f'0@{prompt_cpu},1@{cpu}', memory_mb, huge, eal,
+                       huge_dir)
         # Lines must reach the log when they are printed, not when a buffer is full.
         argv = ['stdbuf', '-oL', BINARY, *self.eal.argv(), '--', '--interactive',
                 f'--total-num-mbufs={mbufs}', *options]

@@ -26,7 +26,7 @@ static struct {
 } command[8];
 static unsigned int n_commands;
 
-static char answer[4096];
+static char answer[16384];
 
 int __wrap_rte_telemetry_register_cmd(const char *cmd, telemetry_cb run, const char *help);
 int __wrap_rte_tel_data_start_dict(struct rte_tel_data *data);
@@ -36,6 +36,7 @@ __wrap_rte_tel_data_add_dict_string(struct rte_tel_data *data, const char *name,
 int __wrap_rte_tel_data_add_dict_int(struct rte_tel_data *data, const char *name, int value);
 int __wrap_rte_tel_data_add_dict_u64(struct rte_tel_data *data, const char *name, uint64_t value);
 int __wrap_rte_tel_data_add_array_int(struct rte_tel_data *data, int value);
+int __wrap_rte_tel_data_add_array_string(struct rte_tel_data *data, const char *value);
 
 /** Called by the driver's constructors, before main(). */
 int
@@ -69,7 +70,7 @@ int
 __wrap_rte_tel_data_start_array(struct rte_tel_data *data, enum rte_tel_value_type type)
 {
 	(void)data;
-	assert_int_equal(type, RTE_TEL_INT_VAL);
+	assert_true(type == RTE_TEL_INT_VAL || type == RTE_TEL_STRING_VAL);
 	answer[0] = '\0';
 	return 0;
 }
@@ -105,6 +106,16 @@ __wrap_rte_tel_data_add_array_int(struct rte_tel_data *data, int value)
 {
 	(void)data;
 	write_down("%d\n", value);
+	return 0;
+}
+
+int
+__wrap_rte_tel_data_add_array_string(struct rte_tel_data *data, const char *value)
+{
+	(void)data;
+	assert_true(strlen(value) < MAX_STRING);
+	write_down("%s\n", value);
+	assert_true(strlen(answer) + 1 < sizeof(answer));
 	return 0;
 }
 
@@ -191,7 +202,7 @@ static void
 test_port_that_is_none_of_ours_is_refused(void **state)
 {
 	static const char *const bad[] = {"", "x", "1x", "-1", "31", "32", "99999999999999999999"};
-	static const char *const cmd[] = {"/dynvhost/info", "/dynvhost/mem"};
+	static const char *const cmd[] = {"/dynvhost/info", "/dynvhost/mem", "/dynvhost/pages"};
 	struct port_config config = {0};
 	struct test_port port;
 	size_t i, k;
@@ -296,6 +307,132 @@ test_mem_says_what_is_open(void **state)
 	assert_true(number_of("loadable_peak") >= loadable);
 }
 
+/** Pages of a plain guest, each followed by one that stays closed, behind rings and buffers. */
+#define SCATTER_GPA   (RIG_RAM_SIZE / 2)
+#define SCATTER_PAGES 320
+#define SCATTER_STEP  8192
+
+/** What /dynvhost/pages says in all. */
+struct listing {
+	uint8_t open[DYNVHOST_MEM_WINDOWS][RIG_RAM_SIZE / GUEST_RAM_PAGE];
+	uint64_t bytes[DYNVHOST_MEM_WINDOWS];
+	uint64_t ring_bytes;
+	unsigned int runs;
+	unsigned int replies;
+};
+
+/** Take in a line of the answer: "0xGPA+0xBYTES r|rw [used] [ring]". */
+static void
+note_run(struct listing *listing, const char *line)
+{
+	enum dynvhost_mem_right right;
+	uint64_t gpa, bytes, page;
+	char rights[3];
+
+	assert_int_equal(sscanf(line, "0x%" SCNx64 "+0x%" SCNx64 " %2s", &gpa, &bytes, rights), 3);
+	assert_true(strcmp(rights, "r") == 0 || strcmp(rights, "rw") == 0);
+	right = rights[1] == 'w' ? DYNVHOST_MEM_WRITE : DYNVHOST_MEM_READ;
+	assert_true(bytes > 0 && gpa < RIG_RAM_SIZE && bytes <= RIG_RAM_SIZE - gpa);
+	assert_int_equal((gpa | bytes) % GUEST_RAM_PAGE, 0);
+	for (page = gpa / GUEST_RAM_PAGE; page < (gpa + bytes) / GUEST_RAM_PAGE; page++) {
+		if (listing->open[right][page]++ != 0)
+			fail_msg("listed twice: page %" PRIu64 " of %s", page, rights);
+	}
+	listing->bytes[right] += bytes;
+	listing->ring_bytes += strstr(line, " ring") != NULL ? bytes : 0;
+	listing->runs++;
+}
+
+/** Ask for page after page until one is empty. */
+static void
+list_pages(uint16_t port, struct listing *listing)
+{
+	char params[32];
+	char *line, *rest;
+
+	memset(listing, 0, sizeof(*listing));
+	while (true) {
+		snprintf(params, sizeof(params), "%u,%u", port, listing->replies);
+		assert_int_equal(ask("/dynvhost/pages", params), 0);
+		if (answer[0] == '\0')
+			return;
+		listing->replies++;
+		for (line = strtok_r(answer, "\n", &rest); line != NULL;
+			line = strtok_r(NULL, "\n", &rest))
+			note_run(listing, line);
+	}
+}
+
+/** Have the guest send from, and receive into, pages that lie apart. */
+static void
+scatter_packets(struct rig *rig)
+{
+	for (unsigned int i = 0; i < SCATTER_PAGES; i++) {
+		const struct ring_piece sent = {SCATTER_GPA + i * SCATTER_STEP, 100};
+		const struct ring_piece room = {SCATTER_GPA + i * SCATTER_STEP, 2048};
+		const struct rig_chain out = {.piece = &sent, .n = 1};
+		const struct rig_chain in = {.piece = &room, .n = 1};
+
+		rig_chain_to_host(rig, 0, &out);
+		rig_chain_to_guest(rig, 0, &in, 100);
+	}
+}
+
+static void
+test_pages_lists_what_the_page_tables_show(void **state)
+{
+	static const char *const options[] = {
+		"map-idle-ms=0,map-mode=auto", "map-idle-ms=0,map-mode=mmap"};
+	static struct listing listing;
+	struct rig *rig = rig_main();
+	struct exposure exposure;
+
+	for (unsigned int i = 0; i < RTE_DIM(options); i++) {
+		const struct rig_config config = {
+			.port = {.devargs = options[i]}, .no_rx_buffers = true};
+
+		rig_open(rig, &config);
+		scatter_packets(rig);
+		list_pages(rig->port.id, &listing);
+		exposure_read(&rig->ram, &exposure);
+		assert_int_equal(listing.bytes[DYNVHOST_MEM_WRITE], exposure.storable);
+		assert_int_equal(
+			listing.bytes[DYNVHOST_MEM_READ] + listing.bytes[DYNVHOST_MEM_WRITE],
+			exposure.loadable);
+		for (unsigned int k = 0; k < 2 * SCATTER_PAGES; k++) {
+			uint64_t page = SCATTER_GPA / GUEST_RAM_PAGE + k;
+
+			assert_int_equal(listing.open[DYNVHOST_MEM_READ][page], k % 2 == 0);
+			assert_int_equal(listing.open[DYNVHOST_MEM_WRITE][page], k % 2 == 0);
+		}
+		assert_true(listing.runs > 512 && listing.replies > 1);
+		ask_of_port("/dynvhost/mem", rig->port.id);
+		assert_int_equal(listing.ring_bytes, number_of("pinned_bytes"));
+		rig_close(rig);
+	}
+}
+
+static void
+test_pages_of_a_port_without_a_guest_are_none(void **state)
+{
+	static const char *const bad[] = {"%u,", "%u,x", "%u,1x", "%u,-1", "%u,1,1", "%u "};
+	struct port_config config = {0};
+	struct test_port port;
+	char params[32];
+
+	assert_int_equal(port_try_open(&port, &config), 0);
+	ask_of_port("/dynvhost/pages", port.id);
+	assert_string_equal(answer, "");
+	snprintf(params, sizeof(params), "%u,99999999999999999999", port.id);
+	assert_int_equal(ask("/dynvhost/pages", params), 0);
+	assert_string_equal(answer, "");
+	for (unsigned int i = 0; i < RTE_DIM(bad); i++) {
+		snprintf(params, sizeof(params), bad[i], port.id);
+		assert_int_equal(ask("/dynvhost/pages", params), -EINVAL);
+	}
+	port_close(&port);
+}
+
 static bool asking_stops;
 
 /** EAL's telemetry thread asks at any moment, also of a port that is about to go. */
@@ -311,6 +448,7 @@ ask_all_the_time(void *arg)
 		(void)ask("/dynvhost/list", NULL);
 		(void)ask("/dynvhost/info", params);
 		(void)ask("/dynvhost/mem", params);
+		(void)ask("/dynvhost/pages", params);
 	}
 	return NULL;
 }
@@ -344,6 +482,8 @@ main(void)
 		RIG_TEST(test_info_says_what_a_port_waits_for),
 		RIG_TEST(test_info_names_both_numbers_when_queues_disagree),
 		RIG_TEST(test_mem_says_what_is_open),
+		RIG_TEST(test_pages_lists_what_the_page_tables_show),
+		RIG_TEST(test_pages_of_a_port_without_a_guest_are_none),
 		RIG_TEST(test_ports_come_and_go_while_they_are_asked_about),
 	};
 
