@@ -3,8 +3,8 @@
  */
 
 /*
- * Telemetry under /dynvhost/: which ports there are, what state their guests are in, and how much
- * of the guests' memory is open. Callbacks run in EAL's telemetry thread.
+ * Telemetry under /dynvhost/: which ports there are, what state their guests are in, what their
+ * front-ends have said, and how much of the guests' memory is open. Callbacks run in EAL's telemetry thread.
  */
 
 #include <ctype.h>
@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <rte_common.h>
 
@@ -119,6 +120,9 @@ telemetry_mem(const char *cmd, const char *params, struct rte_tel_data *dict)
 /** Runs in one reply: as many as its 16 KiB hold. */
 #define TELEMETRY_RUNS_PER_PAGE 200
 
+/** Rings in one reply, likewise. */
+#define TELEMETRY_RINGS_PER_PAGE 64
+
 struct telemetry_pages {
 	struct rte_tel_data *list;
 	unsigned long page;
@@ -153,15 +157,15 @@ telemetry_fill_pages(struct dynvhost_dev *dev, void *opaque)
 		telemetry_add_run(pages->list, &run[i]);
 }
 
-/** "PORT" or "PORT,PAGE": page 0 has the first runs, the one after the last has none. */
+/** "PORT" or "PORT,PAGE": page 0 comes first, the one after the last is empty. */
 static int
-telemetry_pages(const char *cmd, const char *params, struct rte_tel_data *list)
+telemetry_visit_page(const char *params, void (*visit)(struct dynvhost_dev *dev, void *opaque),
+	struct rte_tel_data *list, enum rte_tel_value_type type)
 {
 	struct telemetry_pages pages = {.list = list};
 	unsigned long port_id;
 	char *end;
 
-	RTE_SET_USED(cmd);
 	if (params == NULL || !isdigit((unsigned char)*params))
 		return -EINVAL;
 	port_id = strtoul(params, &end, 10);
@@ -169,9 +173,107 @@ telemetry_pages(const char *cmd, const char *params, struct rte_tel_data *list)
 		pages.page = strtoul(end + 1, &end, 10);
 	if (*end != '\0' || port_id >= RTE_MAX_ETHPORTS)
 		return -EINVAL;
-	rte_tel_data_start_array(list, RTE_TEL_STRING_VAL);
-	return dynvhost_dev_visit((uint16_t)port_id, telemetry_fill_pages, &pages) < 0 ? -EINVAL
-										       : 0;
+	rte_tel_data_start_array(list, type);
+	return dynvhost_dev_visit((uint16_t)port_id, visit, &pages) < 0 ? -EINVAL : 0;
+}
+
+static int
+telemetry_pages(const char *cmd, const char *params, struct rte_tel_data *list)
+{
+	RTE_SET_USED(cmd);
+	return telemetry_visit_page(params, telemetry_fill_pages, list, RTE_TEL_STRING_VAL);
+}
+
+static void
+telemetry_add_ring(struct dynvhost_dev *dev, struct rte_tel_data *list,
+	const struct dynvhost_session_ring_info *ring)
+{
+	const struct dynvhost_vq_stats *stats = &dev->vq[ring->index].stats;
+	struct rte_tel_data *dict = rte_tel_data_alloc();
+
+	if (dict == NULL)
+		return;
+	rte_tel_data_start_dict(dict);
+	rte_tel_data_add_dict_int(dict, "ring", ring->index);
+	rte_tel_data_add_dict_string(dict, "guest", ring->index % 2 != 0 ? "sends" : "receives");
+	rte_tel_data_add_dict_int(dict, "size", (int)ring->size);
+	rte_tel_data_add_dict_string(dict, "format", ring->packed ? "packed" : "split");
+	rte_tel_data_add_dict_int(dict, "started", ring->started);
+	rte_tel_data_add_dict_int(dict, "enabled", ring->enabled);
+	rte_tel_data_add_dict_string(dict, "waiting_for", ring->waiting_for);
+	rte_tel_data_add_dict_int(dict, "kick_fd", ring->has_kick_fd);
+	rte_tel_data_add_dict_int(dict, "call_fd", ring->has_call_fd);
+	rte_tel_data_add_dict_int(dict, "err_fd", ring->has_err_fd);
+	dynvhost_tel_add_uint(dict, "packets", __atomic_load_n(&stats->packets, __ATOMIC_RELAXED));
+	rte_tel_data_add_array_container(list, dict, 0);
+}
+
+static void
+telemetry_fill_rings(struct dynvhost_dev *dev, void *opaque)
+{
+	struct telemetry_pages *pages = opaque;
+	struct dynvhost_session_ring_info ring[TELEMETRY_RINGS_PER_PAGE];
+	uint16_t n;
+
+	if (pages->page > DYNVHOST_MAX_RINGS / TELEMETRY_RINGS_PER_PAGE)
+		return;
+	n = dynvhost_backend_rings(
+		dev->backend, (uint16_t)(pages->page * RTE_DIM(ring)), ring, RTE_DIM(ring));
+	for (uint16_t i = 0; i < n; i++)
+		telemetry_add_ring(dev, pages->list, &ring[i]);
+}
+
+static int
+telemetry_rings(const char *cmd, const char *params, struct rte_tel_data *list)
+{
+	RTE_SET_USED(cmd);
+	return telemetry_visit_page(params, telemetry_fill_rings, list, RTE_TEL_CONTAINER);
+}
+
+/** One line: when (UTC), what, and how often in a row. */
+static void
+telemetry_add_event(struct rte_tel_data *list, const struct dynvhost_session_event *event)
+{
+	char when[32], times[32] = "", text[RTE_TEL_MAX_STRING_LEN];
+	time_t seconds = (time_t)(event->time_us / 1000000);
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
+	if (event->times > 1)
+		snprintf(times, sizeof(times), "(%" PRIu64 " times) ", event->times);
+	/* What does not fit is cut off. */
+	snprintf(text, sizeof(text), "%s.%03u %s%s", when,
+		(unsigned int)(event->time_us / 1000 % 1000), times, event->text);
+	rte_tel_data_add_array_string(list, text);
+}
+
+static void
+telemetry_fill_events(struct dynvhost_dev *dev, void *opaque)
+{
+	struct telemetry_pages *pages = opaque;
+	struct dynvhost_session_event event[DYNVHOST_SESSION_EVENTS];
+	struct dynvhost_session_info info;
+	char text[RTE_TEL_MAX_STRING_LEN];
+	uint32_t n;
+
+	if (pages->page != 0)
+		return;
+	n = dynvhost_backend_events(dev->backend, event, RTE_DIM(event));
+	for (uint32_t i = 0; i < n; i++)
+		telemetry_add_event(pages->list, &event[i]);
+	dynvhost_backend_info(dev->backend, &info);
+	if (info.link_up)
+		return;
+	snprintf(text, sizeof(text), "waiting for %s", info.waiting_for);
+	rte_tel_data_add_array_string(pages->list, text);
+}
+
+static int
+telemetry_events(const char *cmd, const char *params, struct rte_tel_data *list)
+{
+	RTE_SET_USED(cmd);
+	return telemetry_visit_page(params, telemetry_fill_events, list, RTE_TEL_STRING_VAL);
 }
 
 RTE_INIT(dynvhost_telemetry_init)
@@ -184,4 +286,9 @@ RTE_INIT(dynvhost_telemetry_init)
 		"Guest memory that a port can reach. Parameters: int port_id");
 	rte_telemetry_register_cmd("/dynvhost/pages", telemetry_pages,
 		"Runs of open guest memory. Parameters: int port_id[, int page]");
+	rte_telemetry_register_cmd("/dynvhost/rings", telemetry_rings,
+		"Rings of a port, 64 on a page. Parameters: int port_id[, int page]");
+	rte_telemetry_register_cmd("/dynvhost/events", telemetry_events,
+		"Last messages of a port's front-end and what became of them. "
+		"Parameters: int port_id");
 }

@@ -37,6 +37,8 @@ int __wrap_rte_tel_data_add_dict_int(struct rte_tel_data *data, const char *name
 int __wrap_rte_tel_data_add_dict_u64(struct rte_tel_data *data, const char *name, uint64_t value);
 int __wrap_rte_tel_data_add_array_int(struct rte_tel_data *data, int value);
 int __wrap_rte_tel_data_add_array_string(struct rte_tel_data *data, const char *value);
+int __wrap_rte_tel_data_add_array_container(
+	struct rte_tel_data *data, struct rte_tel_data *value, int keep);
 
 /** Called by the driver's constructors, before main(). */
 int
@@ -61,17 +63,43 @@ static void __attribute__((format(printf, 1, 2))) write_down(const char *format,
 int
 __wrap_rte_tel_data_start_dict(struct rte_tel_data *data)
 {
-	(void)data;
-	answer[0] = '\0';
+	/* The answer itself has no room; what has some becomes part of it. */
+	if (data == NULL)
+		answer[0] = '\0';
 	return 0;
 }
+
+static enum rte_tel_value_type array_type;
 
 int
 __wrap_rte_tel_data_start_array(struct rte_tel_data *data, enum rte_tel_value_type type)
 {
 	(void)data;
-	assert_true(type == RTE_TEL_INT_VAL || type == RTE_TEL_STRING_VAL);
+	array_type = type;
 	answer[0] = '\0';
+	return 0;
+}
+
+int
+__wrap_rte_tel_data_add_array_string(struct rte_tel_data *data, const char *value)
+{
+	(void)data;
+	assert_int_equal(array_type, RTE_TEL_STRING_VAL);
+	if (strlen(value) >= MAX_STRING)
+		fail_msg("would be cut short: %s", value);
+	write_down("%s\n", value);
+	return 0;
+}
+
+int
+__wrap_rte_tel_data_add_array_container(
+	struct rte_tel_data *data, struct rte_tel_data *value, int keep)
+{
+	(void)data;
+	assert_int_equal(array_type, RTE_TEL_CONTAINER);
+	assert_int_equal(keep, 0);
+	rte_tel_data_free(value);
+	write_down("\n");
 	return 0;
 }
 
@@ -105,17 +133,8 @@ int
 __wrap_rte_tel_data_add_array_int(struct rte_tel_data *data, int value)
 {
 	(void)data;
+	assert_int_equal(array_type, RTE_TEL_INT_VAL);
 	write_down("%d\n", value);
-	return 0;
-}
-
-int
-__wrap_rte_tel_data_add_array_string(struct rte_tel_data *data, const char *value)
-{
-	(void)data;
-	assert_true(strlen(value) < MAX_STRING);
-	write_down("%s\n", value);
-	assert_true(strlen(answer) + 1 < sizeof(answer));
 	return 0;
 }
 
@@ -202,7 +221,8 @@ static void
 test_port_that_is_none_of_ours_is_refused(void **state)
 {
 	static const char *const bad[] = {"", "x", "1x", "-1", "31", "32", "99999999999999999999"};
-	static const char *const cmd[] = {"/dynvhost/info", "/dynvhost/mem", "/dynvhost/pages"};
+	static const char *const cmd[] = {"/dynvhost/info", "/dynvhost/mem", "/dynvhost/pages",
+		"/dynvhost/rings", "/dynvhost/events"};
 	struct port_config config = {0};
 	struct test_port port;
 	size_t i, k;
@@ -255,9 +275,8 @@ test_info_says_what_a_port_waits_for(void **state)
 	drv_wait((ask_of_port("/dynvhost/info", rig->port.id), number_of("connected")) == 0);
 	expect_info(&rig->port,
 		"link=down\nwaiting_for=a front-end to connect\nrefused=\nconnected=0\n"
-		"mtu=1500\nqueue_pairs=1\nrings_started=0\nrings_enabled=0\nfeatures=0\nprotocol_"
-		"features="
-		"0\n");
+		"mtu=1500\nqueue_pairs=1\nrings_started=0\nrings_enabled=0\n"
+		"features=0\nprotocol_features=0\n");
 }
 
 static void
@@ -433,6 +452,128 @@ test_pages_of_a_port_without_a_guest_are_none(void **state)
 	port_close(&port);
 }
 
+static void
+test_rings_say_what_they_wait_for(void **state)
+{
+	const struct rig_config config = {.port = {.n_queues = 1}, .no_rx_buffers = true};
+	struct rig *rig = rig_main();
+
+	rig_open(rig, &config);
+	rig_to_host(rig, 0, 100);
+	fe_get_vring_base(&rig->fe, 0);
+	ask_of_port("/dynvhost/rings", rig->port.id);
+	assert_string_equal(answer,
+		"ring=0\nguest=receives\nsize=256\nformat=split\nstarted=0\nenabled=1\n"
+		"waiting_for=SET_VRING_ADDR\nkick_fd=0\ncall_fd=0\nerr_fd=0\npackets=0\n\n"
+		"ring=1\nguest=sends\nsize=256\nformat=split\nstarted=1\nenabled=1\n"
+		"waiting_for=\nkick_fd=1\ncall_fd=1\nerr_fd=0\npackets=1\n\n");
+}
+
+static void
+test_rings_come_in_pages(void **state)
+{
+	struct port_config config = {.n_queues = 40};
+	struct test_port port;
+	char params[32];
+	unsigned int page, first, n;
+
+	assert_int_equal(port_try_open(&port, &config), 0);
+	for (page = 0, first = 0; page < 6; page++, first += n) {
+		char start[16];
+		const char *at = answer;
+
+		snprintf(params, sizeof(params), "%u,%u", port.id, page);
+		assert_int_equal(ask("/dynvhost/rings", params), 0);
+		for (n = 0; (at = strstr(at, "ring=")) != NULL; n++)
+			at++;
+		assert_int_equal(n, page == 0 ? 64 : page == 1 ? 16 : 0);
+		snprintf(start, sizeof(start), "ring=%u\n", first);
+		if (n != 0)
+			assert_memory_equal(answer, start, strlen(start));
+		assert_true(strlen(answer) < 12000);
+	}
+	snprintf(params, sizeof(params), "%u,99999999999", port.id);
+	assert_int_equal(ask("/dynvhost/rings", params), 0);
+	assert_string_equal(answer, "");
+	port_close(&port);
+}
+
+/** The @p n-th event from the end, without its time. */
+static const char *
+event_from_end(unsigned int n)
+{
+	static char text[MAX_STRING];
+	size_t end = strlen(answer);
+	size_t start = end;
+
+	do {
+		end = start > 0 ? start - 1 : 0;
+		for (start = end; start > 0 && answer[start - 1] != '\n'; start--)
+			;
+	} while (n-- > 0);
+	snprintf(text, sizeof(text), "%.*s", (int)(end - start), answer + start);
+	return text[0] == '2' && strlen(text) > 24 ? memmove(text, text + 24, strlen(text) - 23)
+						   : text;
+}
+
+static void
+test_events_tell_why_a_link_is_down(void **state)
+{
+	struct rig *rig = rig_main();
+
+	rig_prepare(rig, NULL);
+	fe_barrier(&rig->fe);
+	ask_of_port("/dynvhost/events", rig->port.id);
+	assert_string_equal(event_from_end(0), "waiting for SET_FEATURES");
+	assert_string_equal(event_from_end(2), "connected");
+	nic_negotiate(&rig->nic);
+	fe_set_features(&rig->fe, rig->nic.features, FE_OK);
+	fe_set_vring_num(&rig->fe, 1, 77, FE_REFUSED);
+	ask_of_port("/dynvhost/events", rig->port.id);
+	assert_string_equal(event_from_end(0), "waiting for SET_MEM_TABLE");
+	assert_string_equal(event_from_end(1), "SET_VRING_NUM ring 1, 77: refused: ring size 77 is "
+					       "not a power of two up to 32768");
+	fe_set_vring_enable(&rig->fe, 2, 1, FE_REFUSED);
+	ask_of_port("/dynvhost/events", rig->port.id);
+	assert_memory_equal(event_from_end(1),
+		"SET_VRING_ENABLE ring 2, 1: refused: front-end uses 2 or more queue pairs, port",
+		79);
+	nic_send_memory(&rig->nic);
+	nic_set_up_ring(&rig->nic, 0);
+	nic_set_up_ring(&rig->nic, 1);
+	port_wait_link(&rig->port, true);
+	ask_of_port("/dynvhost/events", rig->port.id);
+	assert_string_equal(event_from_end(0), "SET_VRING_CALL ring 1: ok");
+	assert_string_equal(event_from_end(1), "link up");
+	assert_string_equal(event_from_end(2), "SET_VRING_KICK ring 1: ok");
+	rig_hang_up(rig);
+	ask_of_port("/dynvhost/events", rig->port.id);
+	assert_string_equal(event_from_end(0), "waiting for a front-end to connect");
+	assert_string_equal(event_from_end(1), "link down");
+	assert_string_equal(event_from_end(2), "disconnected: it closed the socket");
+}
+
+static void
+test_events_that_repeat_are_one_and_old_ones_go(void **state)
+{
+	struct rig *rig = rig_main();
+	unsigned int i, lines = 0;
+
+	rig_open(rig, NULL);
+	for (i = 0; i < 100; i++)
+		fe_set_owner(&rig->fe, FE_OK);
+	ask_of_port("/dynvhost/events", rig->port.id);
+	assert_string_equal(event_from_end(0), "(100 times) SET_OWNER: ok");
+	for (i = 0; i < 100; i++)
+		fe_set_mtu(&rig->fe, 1000 + i, FE_OK);
+	ask_of_port("/dynvhost/events", rig->port.id);
+	assert_string_equal(event_from_end(0), "NET_SET_MTU 1099: ok");
+	assert_string_equal(event_from_end(63), "NET_SET_MTU 1036: ok");
+	for (i = 0; answer[i] != '\0'; i++)
+		lines += answer[i] == '\n';
+	assert_int_equal(lines, 64);
+}
+
 static bool asking_stops;
 
 /** EAL's telemetry thread asks at any moment, also of a port that is about to go. */
@@ -449,6 +590,8 @@ ask_all_the_time(void *arg)
 		(void)ask("/dynvhost/info", params);
 		(void)ask("/dynvhost/mem", params);
 		(void)ask("/dynvhost/pages", params);
+		(void)ask("/dynvhost/rings", params);
+		(void)ask("/dynvhost/events", params);
 	}
 	return NULL;
 }
@@ -484,6 +627,10 @@ main(void)
 		RIG_TEST(test_mem_says_what_is_open),
 		RIG_TEST(test_pages_lists_what_the_page_tables_show),
 		RIG_TEST(test_pages_of_a_port_without_a_guest_are_none),
+		RIG_TEST(test_rings_say_what_they_wait_for),
+		RIG_TEST(test_rings_come_in_pages),
+		RIG_TEST(test_events_tell_why_a_link_is_down),
+		RIG_TEST(test_events_that_repeat_are_one_and_old_ones_go),
 		RIG_TEST(test_ports_come_and_go_while_they_are_asked_about),
 	};
 

@@ -97,6 +97,7 @@ backend_disconnect(struct dynvhost_backend *backend, uint64_t now_us, const char
 {
 	if (backend->conn.fd < 0)
 		return;
+	dynvhost_session_note(&backend->session, "disconnected: %s", why);
 	if (backend_may_log(backend, now_us))
 		DYNVHOST_LOG(proto, INFO, backend_name(backend), "front-end disconnected: %s", why);
 	/* Closing alone ends no events while a forked child holds the socket too. */
@@ -138,6 +139,7 @@ backend_take_conn(struct dynvhost_backend *backend, int fd, uint64_t now_us)
 	dynvhost_conn_init(&backend->conn, fd);
 	dynvhost_conn_set_close(&backend->conn, backend_close_fd, backend);
 	dynvhost_session_open(&backend->session);
+	dynvhost_session_note(&backend->session, "connected");
 	if (backend_may_log(backend, now_us))
 		DYNVHOST_LOG(proto, INFO, backend_name(backend), "front-end connected");
 	return 0;

@@ -71,6 +71,7 @@ backend_listen_event(struct dynvhost_backend *backend, uint64_t now_us)
 	}
 	/* It may have sent something already. */
 	dynvhost_closer_add(&backend->closer, fd);
+	dynvhost_session_note(&backend->session, "a second front-end was turned away");
 	if (backend_may_log(backend, now_us))
 		DYNVHOST_LOG(proto, NOTICE, backend_name(backend),
 			"a second front-end was turned away: one is connected already");
@@ -117,6 +118,7 @@ meet_connect(struct dynvhost_backend *backend, uint64_t now_us)
 		backend->connect_told = false;
 		return;
 	}
+	dynvhost_session_note(&backend->session, "no front-end at the path: %s", strerror(-rc));
 	meet_tell_missing(backend, rc, now_us);
 	meet_back_off(backend, now_us);
 }

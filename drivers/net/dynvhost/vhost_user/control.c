@@ -384,3 +384,27 @@ dynvhost_backend_runs(struct dynvhost_backend *backend, struct dynvhost_mem_run_
 	pthread_mutex_unlock(&control.lock);
 	return n;
 }
+
+uint16_t
+dynvhost_backend_rings(struct dynvhost_backend *backend, uint16_t first,
+	struct dynvhost_session_ring_info *out, uint16_t max)
+{
+	uint16_t n;
+
+	pthread_mutex_lock(&control.lock);
+	n = dynvhost_session_rings(&backend->session, first, out, max);
+	pthread_mutex_unlock(&control.lock);
+	return n;
+}
+
+uint32_t
+dynvhost_backend_events(
+	struct dynvhost_backend *backend, struct dynvhost_session_event *out, uint32_t max)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&control.lock);
+	n = dynvhost_session_events(&backend->session, out, max);
+	pthread_mutex_unlock(&control.lock);
+	return n;
+}

@@ -71,6 +71,14 @@ uint32_t dynvhost_backend_runs(struct dynvhost_backend *backend,
 void
 dynvhost_backend_call(struct dynvhost_backend *backend, void (*call)(void *opaque), void *opaque);
 
+/** Describe rings, as dynvhost_session_rings(). Any thread. */
+uint16_t dynvhost_backend_rings(struct dynvhost_backend *backend, uint16_t first,
+	struct dynvhost_session_ring_info *out, uint16_t max);
+
+/** Tell what has happened, as dynvhost_session_events(). Any thread. */
+uint32_t dynvhost_backend_events(
+	struct dynvhost_backend *backend, struct dynvhost_session_event *out, uint32_t max);
+
 /** Describe the back-end's session. Any thread. */
 void dynvhost_backend_info(struct dynvhost_backend *backend, struct dynvhost_session_info *info);
 

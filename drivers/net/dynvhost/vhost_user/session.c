@@ -163,6 +163,15 @@ session_log_refusal(struct dynvhost_session *session, const char *consequence)
 		dynvhost_msg_name(request), request, session->why, consequence);
 }
 
+static void
+session_note_refusal(struct dynvhost_session *session)
+{
+	char outcome[sizeof(session->why) + 16];
+
+	snprintf(outcome, sizeof(outcome), "refused: %s", session->why);
+	session_note_request(session, outcome);
+}
+
 /** Answer a request that is not carried out: by an error reply if one is awaited, else by closing. */
 static enum dynvhost_session_result
 session_finish_refused(
@@ -173,6 +182,7 @@ session_finish_refused(
 
 	if (msg->header.request == VU_SET_FEATURES)
 		session->features_refused = true;
+	session_note_refusal(session);
 	if (dynvhost_msg_wants_ack(msg, session->protocol_features)) {
 		session_log_refusal(session, "told the front-end, previous state stays");
 		session_reply_u64(reply, msg, 1);
@@ -190,6 +200,7 @@ static enum dynvhost_session_result
 session_finish_no_queue(
 	struct dynvhost_session *session, struct dynvhost_msg *reply, bool *has_reply)
 {
+	session_note_refusal(session);
 	if (session->refused[0] == '\0') {
 		snprintf(session->refused, sizeof(session->refused), "%s", session->why);
 		if (session_may_log(session))
@@ -212,9 +223,11 @@ session_finish(struct dynvhost_session *session, struct dynvhost_msg *reply, boo
 	int rc;
 
 	rc = handler->apply(session, msg, reply);
-	session_update_link(session);
 	if (session->held)
 		session_release(session);
+	if (rc == 0)
+		session_note_request(session, "ok");
+	session_update_link(session);
 	if (rc < 0)
 		return session_finish_refused(session, reply, has_reply);
 	/* Memory is unmapped before the acknowledgement that promises it. */
@@ -244,6 +257,7 @@ dynvhost_session_handle(struct dynvhost_session *session, const struct dynvhost_
 	verdict = dynvhost_msg_check(msg, session->protocol_features, &why);
 	if (verdict == DYNVHOST_MSG_BROKEN) {
 		session_refuse(session, -EPROTO, "%s", why);
+		session_note_refusal(session);
 		session_log_refusal(session, "closing the connection");
 		session_drop_request(session);
 		return DYNVHOST_SESSION_CLOSE;
@@ -329,6 +343,8 @@ session_look_after_stuck(struct dynvhost_session *session, uint64_t now_us)
 	}
 	if (!session->stuck_told) {
 		session->stuck_told = true;
+		if (!session->closing)
+			session_note_request(session, "waits for an lcore inside a burst");
 		if (session_may_log(session))
 			DYNVHOST_LOG(proto, NOTICE, session->config.name,
 				"an lcore has been inside one burst for %d ms; the front-end's "

@@ -103,6 +103,29 @@ struct dynvhost_session_info {
 	char refused[160];    /**< what was refused lastingly in this connection; empty: nothing */
 };
 
+/** Events that are remembered. */
+#define DYNVHOST_SESSION_EVENTS 64
+
+/** Something that has happened to a port, for people. */
+struct dynvhost_session_event {
+	uint64_t time_us; /**< CLOCK_REALTIME, of the last time if it was several */
+	uint64_t times;   /**< in a row */
+	char text[160];   /**< a request with its outcome, or what became of connection or link */
+};
+
+/** Where a ring stands, for people. */
+struct dynvhost_session_ring_info {
+	uint16_t index;
+	uint32_t size;
+	bool started;
+	bool enabled;
+	bool packed;
+	bool has_kick_fd;
+	bool has_call_fd;
+	bool has_err_fd;
+	char waiting_for[80]; /**< why it does not serve; empty when it does */
+};
+
 struct dynvhost_session {
 	struct dynvhost_session_config config;
 	struct session_ring ring[DYNVHOST_MAX_RINGS];
@@ -141,6 +164,10 @@ struct dynvhost_session {
 	char refused[160];    /**< see struct dynvhost_session_info */
 	char why[160];        /**< words for the refusal of the request at hand */
 	struct dynvhost_session_news news;
+
+	/* What has happened lately: a ring, whose oldest entry is overwritten. */
+	uint64_t n_events;
+	struct dynvhost_session_event event[DYNVHOST_SESSION_EVENTS];
 };
 
 /** Outcome of feeding a session. */
@@ -212,5 +239,17 @@ dynvhost_session_take_news(struct dynvhost_session *session, struct dynvhost_ses
 /** Describe the session. */
 void
 dynvhost_session_info(const struct dynvhost_session *session, struct dynvhost_session_info *info);
+
+/** Describe up to @p max rings from @p first on. @return how many there were. */
+uint16_t dynvhost_session_rings(const struct dynvhost_session *session, uint16_t first,
+	struct dynvhost_session_ring_info *out, uint16_t max);
+
+/** Remember an event; the same one again and again is one. */
+void dynvhost_session_note(struct dynvhost_session *session, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/** Copy the events remembered, the oldest first. @return how many, at most @p max. */
+uint32_t dynvhost_session_events(
+	const struct dynvhost_session *session, struct dynvhost_session_event *out, uint32_t max);
 
 #endif /* DYNVHOST_SESSION_H */

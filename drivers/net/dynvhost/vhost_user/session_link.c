@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <linux/virtio_config.h>
+
 #include "session_priv.h"
 
 static bool
@@ -63,6 +65,7 @@ session_update_link(struct dynvhost_session *session)
 	}
 	if (up != session->link_up) {
 		session->link_up = up;
+		dynvhost_session_note(session, "link %s", up ? "up" : "down");
 		session->news.link_changed = true;
 		session->news.link_up = up;
 	}
@@ -149,4 +152,32 @@ dynvhost_session_info(const struct dynvhost_session *session, struct dynvhost_se
 	}
 	link_fill_waiting_for(session, info->waiting_for, sizeof(info->waiting_for));
 	memcpy(info->refused, session->refused, sizeof(info->refused));
+}
+
+uint16_t
+dynvhost_session_rings(const struct dynvhost_session *session, uint16_t first,
+	struct dynvhost_session_ring_info *out, uint16_t max)
+{
+	uint16_t n = 0;
+
+	for (uint16_t i = first; i < session->config.n_rings && n < max; i++) {
+		const struct session_ring *ring = &session->ring[i];
+		const struct dynvhost_vq *vq = &session->config.vq[i];
+		const char *what = link_ring_waits_for(session, i);
+
+		out[n] = (struct dynvhost_session_ring_info){
+			.index = i,
+			.size = ring->size,
+			.started = dynvhost_vq_is_started(vq),
+			.enabled = ring->enabled,
+			.packed = (session->features >> VIRTIO_F_RING_PACKED & 1) != 0,
+			.has_kick_fd = ring->kick_fd >= 0,
+			.has_call_fd = ring->call_fd >= 0,
+			.has_err_fd = ring->err_fd >= 0,
+		};
+		snprintf(out[n].waiting_for, sizeof(out[n].waiting_for), "%s",
+			what == NULL ? "" : what);
+		n++;
+	}
+	return n;
 }

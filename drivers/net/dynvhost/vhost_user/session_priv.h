@@ -45,6 +45,9 @@ int session_refuse(struct dynvhost_session *session, int error, const char *fmt,
 /** As dynvhost_session_may_log(), within the call at hand. */
 bool session_may_log(struct dynvhost_session *session);
 
+/** Remember the request at hand and its outcome, in a few words. */
+void session_note_request(struct dynvhost_session *session, const char *outcome);
+
 /** Make @p reply the answer to @p msg with one u64. */
 void session_reply_u64(struct dynvhost_msg *reply, const struct dynvhost_msg *msg, uint64_t value);
 
