@@ -20,6 +20,9 @@
 static const uint64_t bring_up_protocol[NIC_N_ORDERS] = {
 	[NIC_ORDER_QEMU_72] = (BIT(VU_PF_STATUS + 1) - 1) & ~BIT(VU_PF_CONFIG),
 	[NIC_ORDER_QEMU_25] = BIT(VU_PF_MQ) | BIT(VU_PF_LOG_SHMFD) | BIT(VU_PF_RARP),
+	[NIC_ORDER_QEMU_10] = (BIT(VU_PF_SHMEM + 1) - 1) & ~BIT(VU_PF_CONFIG),
+	[NIC_ORDER_RUST_VMM] = BIT(VU_PF_MQ) | BIT(VU_PF_REPLY_ACK) |
+			       BIT(VU_PF_CONFIGURE_MEM_SLOTS),
 	[NIC_ORDER_CLOUD_HYPERVISOR] = BIT(VU_PF_MQ) | BIT(VU_PF_REPLY_ACK) |
 				       BIT(VU_PF_INFLIGHT_SHMFD) | BIT(VU_PF_CONFIGURE_MEM_SLOTS),
 	[NIC_ORDER_VIRTIO_USER] = BIT(VU_PF_MQ) | BIT(VU_PF_REPLY_ACK) | BIT(VU_PF_STATUS),
@@ -31,11 +34,21 @@ bring_up_has(const struct guest_nic *nic, unsigned int protocol_bit)
 	return (nic->protocol_features & BIT(protocol_bit)) != 0;
 }
 
-/* How a VMM asks: cloud-hypervisor wants an acknowledgement for everything, others for little. */
+/* How a VMM asks: those in Rust want an acknowledgement for everything, others for little. */
 static enum fe_want
 bring_up_want(const struct guest_nic *nic)
 {
-	return nic->config.order == NIC_ORDER_CLOUD_HYPERVISOR ? FE_OK : FE_SEND;
+	return nic->config.order == NIC_ORDER_CLOUD_HYPERVISOR ||
+			       nic->config.order == NIC_ORDER_RUST_VMM
+		       ? FE_OK
+		       : FE_SEND;
+}
+
+/* QEMU's newer releases want to know that fds and enabled rings are in force. */
+static enum fe_want
+bring_up_want_ring(const struct guest_nic *nic)
+{
+	return nic->config.order == NIC_ORDER_QEMU_10 ? FE_OK : bring_up_want(nic);
 }
 
 static void
@@ -74,8 +87,11 @@ bring_up_qemu_negotiate_pair(struct guest_nic *nic, unsigned int pair)
 	if (pair == 0)
 		fe_set_owner(nic->fe, FE_SEND);
 	bring_up_pick_features(nic);
-	for (i = NIC_RX(pair); i <= NIC_TX(pair); i++)
-		fe_set_vring_call(nic->fe, i, nic->masked_fd, FE_SEND);
+	for (i = NIC_RX(pair); i <= NIC_TX(pair); i++) {
+		fe_set_vring_call(nic->fe, i, nic->masked_fd, bring_up_want_ring(nic));
+		if (nic->config.order == NIC_ORDER_QEMU_10)
+			fe_set_vring_err(nic->fe, i, nic->masked_fd, FE_OK);
+	}
 }
 
 static void
@@ -98,7 +114,8 @@ void
 nic_negotiate(struct guest_nic *nic)
 {
 	bool qemu = nic->config.order == NIC_ORDER_QEMU_72 ||
-		    nic->config.order == NIC_ORDER_QEMU_25;
+		    nic->config.order == NIC_ORDER_QEMU_25 ||
+		    nic->config.order == NIC_ORDER_QEMU_10;
 	unsigned int i;
 
 	nic->regions_sent = false;
@@ -110,7 +127,7 @@ nic_negotiate(struct guest_nic *nic)
 		bring_up_qemu_negotiate_pair(nic, i);
 	/* The guest has written its features: QEMU enables what will be used. */
 	for (i = 0; i < 2 * nic->config.n_pairs; i++)
-		fe_set_vring_enable(nic->fe, i, 1, FE_SEND);
+		fe_set_vring_enable(nic->fe, i, 1, bring_up_want_ring(nic));
 }
 
 void
@@ -153,6 +170,8 @@ bring_up_ring(struct guest_nic *nic, unsigned int index, enum fe_want want)
 	fe_set_vring_num(nic->fe, index, ring.num, want);
 	fe_set_vring_base(nic->fe, index, ring.base, want);
 	fe_set_vring_addr(nic->fe, &ring, want);
+	if (nic->config.order == NIC_ORDER_QEMU_10)
+		want = FE_OK;
 	fe_set_vring_kick(nic->fe, index, nic->ring[index].kick_fd, want);
 	fe_set_vring_call(nic->fe, index, nic->ring[index].call_fd, want);
 }
@@ -164,18 +183,28 @@ nic_set_up_ring(struct guest_nic *nic, unsigned int index)
 }
 
 static void
+bring_up_enable_pair(struct guest_nic *nic, unsigned int pair)
+{
+	fe_set_vring_enable(nic->fe, NIC_RX(pair), 1, bring_up_want_ring(nic));
+	fe_set_vring_enable(nic->fe, NIC_TX(pair), 1, bring_up_want_ring(nic));
+}
+
+static void
 bring_up_qemu_start_pair(struct guest_nic *nic, unsigned int pair)
 {
+	bool enable_last = nic->config.order == NIC_ORDER_QEMU_25;
 	unsigned int i;
 
-	for (i = NIC_RX(pair); i <= NIC_TX(pair); i++)
-		fe_set_vring_enable(nic->fe, i, 1, FE_SEND);
+	if (!enable_last)
+		bring_up_enable_pair(nic, pair);
 	fe_set_features(nic->fe, nic->features, FE_SEND);
 	bring_up_add_status(nic, VIRTIO_CONFIG_S_FEATURES_OK);
 	if (pair == 0)
 		nic_send_memory(nic);
 	for (i = NIC_RX(pair); i <= NIC_TX(pair); i++)
 		bring_up_ring(nic, i, FE_SEND);
+	if (enable_last)
+		bring_up_enable_pair(nic, pair);
 }
 
 static void
@@ -183,6 +212,8 @@ bring_up_qemu_start(struct guest_nic *nic)
 {
 	unsigned int i;
 
+	if (nic->config.order == NIC_ORDER_QEMU_10 && bring_up_has(nic, VU_PF_NET_MTU))
+		fe_set_mtu(nic->fe, 1500, FE_OK);
 	for (i = 0; i < nic->config.n_pairs; i++)
 		bring_up_qemu_start_pair(nic, i);
 	bring_up_add_status(nic,
@@ -233,12 +264,36 @@ bring_up_virtio_user_start(struct guest_nic *nic)
 		VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
+/* One ring after the other, with all that belongs to it. */
+static void
+bring_up_rust_vmm_start(struct guest_nic *nic)
+{
+	unsigned int i;
+
+	fe_set_features(nic->fe, nic->features, FE_OK);
+	nic_send_memory(nic);
+	for (i = 0; i < 2 * nic->config.n_pairs; i++) {
+		struct fe_ring ring = nic_fe_ring(nic, i);
+
+		fe_set_vring_num(nic->fe, i, ring.num, FE_OK);
+		fe_set_vring_addr(nic->fe, &ring, FE_OK);
+		fe_set_vring_base(nic->fe, i, ring.base, FE_OK);
+		fe_set_vring_call(nic->fe, i, nic->ring[i].call_fd, FE_OK);
+		fe_set_vring_kick(nic->fe, i, nic->ring[i].kick_fd, FE_OK);
+		fe_set_vring_err(nic->fe, i, nic->masked_fd, FE_OK);
+		fe_set_vring_enable(nic->fe, i, 1, FE_OK);
+	}
+}
+
 void
 nic_start(struct guest_nic *nic)
 {
 	switch (nic->config.order) {
 	case NIC_ORDER_CLOUD_HYPERVISOR:
 		bring_up_cloud_hypervisor_start(nic);
+		break;
+	case NIC_ORDER_RUST_VMM:
+		bring_up_rust_vmm_start(nic);
 		break;
 	case NIC_ORDER_VIRTIO_USER:
 		bring_up_virtio_user_start(nic);

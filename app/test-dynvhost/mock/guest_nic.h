@@ -39,9 +39,11 @@
 /** In which order, and with which protocol features, the messages of a start come. */
 enum nic_order {
 	NIC_ORDER_QEMU_72,          /**< QEMU 7.2 */
-	NIC_ORDER_QEMU_25,          /**< QEMU 2.5: no REPLY_ACK, rings enabled before anything */
+	NIC_ORDER_QEMU_25,          /**< QEMU 2.5: no REPLY_ACK, each pair enabled last */
+	NIC_ORDER_QEMU_10,          /**< QEMU 10: error fds, MTU, more acknowledgements */
 	NIC_ORDER_CLOUD_HYPERVISOR, /**< every message with NEED_REPLY, addresses before base */
-	NIC_ORDER_VIRTIO_USER,      /**< DPDK's virtio_user: all receive rings, then all others */
+	NIC_ORDER_RUST_VMM, /**< front-ends on rust-vmm: one ring after the other, enabled last */
+	NIC_ORDER_VIRTIO_USER, /**< DPDK's virtio_user: all receive rings, then all others */
 	NIC_N_ORDERS
 };
 
