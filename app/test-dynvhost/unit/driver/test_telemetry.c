@@ -531,8 +531,8 @@ test_events_tell_why_a_link_is_down(void **state)
 	fe_set_vring_num(&rig->fe, 1, 77, FE_REFUSED);
 	ask_of_port("/dynvhost/events", rig->port.id);
 	assert_string_equal(event_from_end(0), "waiting for SET_MEM_TABLE");
-	assert_string_equal(event_from_end(1), "SET_VRING_NUM ring 1, 77: refused: ring size 77 is "
-					       "not a power of two up to 32768");
+	assert_string_equal(event_from_end(1),
+		"SET_VRING_NUM ring 1, 77: refused: split ring size 77 is not a power of two");
 	fe_set_vring_enable(&rig->fe, 2, 1, FE_REFUSED);
 	ask_of_port("/dynvhost/events", rig->port.id);
 	assert_memory_equal(event_from_end(1),
