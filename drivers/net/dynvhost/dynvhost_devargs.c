@@ -10,15 +10,17 @@
 #include <string.h>
 
 #include <rte_common.h>
-#include <rte_kvargs.h>
 
 #include "dynvhost_devargs.h"
 #include "dynvhost_log.h"
 #include "session.h"
 
-#define DEVARGS_MAX_MS  3600000
-#define DEVARGS_MIN_MTU 68
-#define DEVARGS_MAX_MTU 65535
+#define DEVARGS_MAX_MS 3600000
+/** Room for a group's entry with all its members: to begin with, and at most. */
+#define DEVARGS_GROUP_MIN   1024
+#define DEVARGS_GROUP_MAX   (4u << 20)
+#define DEVARGS_MIN_MTU     68
+#define DEVARGS_MAX_MTU     65535
 #define DEVARGS_MAX_RETRIES 32
 
 /** Reads one value into @p field. @return 0 or -EINVAL. */
@@ -100,12 +102,23 @@ devargs_read_file_mode(const char *value, void *field)
 static int
 devargs_read_group(const char *value, void *field)
 {
-	const struct group *group = getgrnam(value);
+	/* getgrnam() answers in memory that other threads' calls overwrite. */
+	size_t size = DEVARGS_GROUP_MIN;
+	struct group group, *found = NULL;
+	char *room = NULL, *more;
+	int rc = ERANGE;
 
-	if (group == NULL)
-		return -EINVAL;
-	*(gid_t *)field = group->gr_gid;
-	return 0;
+	for (; rc == ERANGE && size <= DEVARGS_GROUP_MAX; size *= 4) {
+		more = realloc(room, size);
+		if (more == NULL)
+			break;
+		room = more;
+		rc = getgrnam_r(value, &group, room, size, &found);
+	}
+	if (rc == 0 && found != NULL)
+		*(gid_t *)field = group.gr_gid;
+	free(room);
+	return rc == 0 && found != NULL ? 0 : -EINVAL;
 }
 
 static int
@@ -241,36 +254,64 @@ devargs_find(const char *key)
 	return NULL;
 }
 
+/** Read one "key=value"; @p seen has a bit for each option that was there before. */
 static int
-devargs_read_pair(const char *name, const struct rte_kvargs *kvargs,
-	const struct rte_kvargs_pair *pair, struct dynvhost_devargs *args)
+devargs_read_pair(const char *name, char *pair, uint64_t *seen, struct dynvhost_devargs *args)
 {
-	const struct devargs_option *option = devargs_find(pair->key);
-	const char *value = pair->value == NULL ? "" : pair->value;
+	static_assert(RTE_DIM(devargs_options) <= 64, "one bit each");
+	/* Up to the first sign: a value may have more of them. */
+	char *sign = strchr(pair, '=');
+	const char *value = sign == NULL ? "" : sign + 1;
+	const struct devargs_option *option;
+	uint64_t bit;
 
+	if (sign != NULL)
+		*sign = '\0';
+	option = devargs_find(pair);
 	if (option == NULL) {
-		DYNVHOST_LOG(driver, ERR, name, "unknown argument \"%s\"; known are: %s", pair->key,
+		DYNVHOST_LOG(driver, ERR, name, "unknown argument \"%s\"; known are: %s", pair,
 			DYNVHOST_PARAM_STRING);
 		return -EINVAL;
 	}
-	if (rte_kvargs_count(kvargs, pair->key) > 1) {
-		DYNVHOST_LOG(
-			driver, ERR, name, "argument \"%s\" is given more than once", pair->key);
+	bit = UINT64_C(1) << (option - devargs_options);
+	if ((*seen & bit) != 0) {
+		DYNVHOST_LOG(driver, ERR, name, "argument \"%s\" is given more than once", pair);
 		return -EINVAL;
 	}
+	*seen |= bit;
 	if (option->read(value, (char *)args + option->offset) < 0) {
-		DYNVHOST_LOG(driver, ERR, name, "%s=%s is refused: it takes %s", pair->key, value,
+		DYNVHOST_LOG(driver, ERR, name, "%s=%s is refused: it takes %s", pair, value,
 			option->allowed);
 		return -EINVAL;
 	}
 	return 0;
 }
 
+/**
+ * Read "key=value,key=value". By hand: rte_kvargs cuts a value at its second '=' without a word,
+ * and takes 32 pairs only.
+ */
+static int
+devargs_read_list(const char *name, const char *params, struct dynvhost_devargs *args)
+{
+	char *list = strdup(params == NULL ? "" : params);
+	char *rest = NULL;
+	uint64_t seen = 0;
+	int rc = 0;
+
+	if (list == NULL)
+		return -ENOMEM;
+	for (char *pair = strtok_r(list, ",", &rest); pair != NULL && rc == 0;
+		pair = strtok_r(NULL, ",", &rest))
+		rc = devargs_read_pair(name, pair, &seen, args);
+	free(list);
+	return rc;
+}
+
 int
 dynvhost_devargs_parse(const char *name, const char *params, struct dynvhost_devargs *args)
 {
-	struct rte_kvargs *kvargs;
-	int rc = 0;
+	int rc;
 
 	*args = (struct dynvhost_devargs){
 		.queues = 1,
@@ -285,18 +326,11 @@ dynvhost_devargs_parse(const char *name, const char *params, struct dynvhost_dev
 		.map_mode = DYNVHOST_MEM_MODE_AUTO,
 		.map_idle_ms = 1000,
 	};
-	kvargs = rte_kvargs_parse(params == NULL ? "" : params, NULL);
-	if (kvargs == NULL) {
-		DYNVHOST_LOG(driver, ERR, name, "arguments \"%s\" are no key=value list", params);
-		return -EINVAL;
-	}
-	for (unsigned int i = 0; i < kvargs->count && rc == 0; i++)
-		rc = devargs_read_pair(name, kvargs, &kvargs->pairs[i], args);
+	rc = devargs_read_list(name, params, args);
 	if (rc == 0 && args->iface[0] == '\0') {
 		DYNVHOST_LOG(driver, ERR, name,
 			"argument \"%s\" is missing: the path of the socket", DYNVHOST_ARG_IFACE);
 		rc = -EINVAL;
 	}
-	rte_kvargs_free(kvargs);
 	return rc;
 }

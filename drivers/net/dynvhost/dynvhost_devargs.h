@@ -87,7 +87,7 @@ struct dynvhost_devargs {
  * Read the arguments of device @p name. Strict: an unknown or repeated key, junk, or a value out of
  * range is refused with one line that names key, value and what is allowed.
  *
- * @return 0 or -EINVAL.
+ * @return 0, -EINVAL or -ENOMEM.
  */
 int dynvhost_devargs_parse(const char *name, const char *params, struct dynvhost_devargs *args);
 

@@ -243,9 +243,10 @@ test_sock_group_takes_a_name(void **state)
 {
 	static const char *const bad[] = {"", "0", "-1", "no-such-group", "root ", " root", "ROOT"};
 	struct dynvhost_devargs want = defaults;
-	const struct group *tty = getgrnam("tty");
+	struct group group, *tty = NULL;
+	char room[4096];
 
-	if (tty != NULL) {
+	if (getgrnam_r("tty", &group, room, sizeof(room), &tty) == 0 && tty != NULL) {
 		want.sock_group = tty->gr_gid;
 		expect("iface=/s,sock-group=tty", &want);
 	}
@@ -472,15 +473,65 @@ test_first_mistake_is_the_one_told(void **state)
 }
 
 static void
-test_more_arguments_than_a_list_holds_are_refused(void **state)
+test_value_may_hold_equals_signs(void **state)
 {
-	char params[512] = "iface=/s", line[640];
+	struct dynvhost_devargs want = defaults;
+
+	strcpy(want.iface, "/run/vm=1/port=2=.sock=");
+	expect("iface=/run/vm=1/port=2=.sock=", &want);
+	want.queues = 2;
+	expect("iface=/run/vm=1/port=2=.sock=,queues=2", &want);
+	expect_refused(
+		"iface=/s,queues=2=3", "queues=2=3 is refused: it takes 1 to 128 queue pairs");
+	expect_refused("iface=/s,=", "unknown argument \"\"; known are: " DYNVHOST_PARAM_STRING);
+}
+
+static void
+test_list_may_be_long_and_have_empty_places(void **state)
+{
+	struct dynvhost_devargs want = defaults;
+	char params[512] = ",,iface=/s";
 	size_t i;
 
-	for (i = 0; i < 40; i++)
-		strcat(params, ",queues=2");
-	snprintf(line, sizeof(line), "arguments \"%s\" are no key=value list", params);
-	expect_refused(params, line);
+	for (i = 0; i < 100; i++)
+		strcat(params, ",");
+	expect(params, &want);
+}
+
+/** How much room the entry of any group takes; 0: as it really is. */
+static size_t group_bytes;
+
+int __real_getgrnam_r(
+	const char *name, struct group *group, char *room, size_t size, struct group **found);
+int __wrap_getgrnam_r(
+	const char *name, struct group *group, char *room, size_t size, struct group **found);
+
+int
+__wrap_getgrnam_r(
+	const char *name, struct group *group, char *room, size_t size, struct group **found)
+{
+	if (group_bytes == 0)
+		return __real_getgrnam_r(name, group, room, size, found);
+	*found = NULL;
+	if (size < group_bytes)
+		return ERANGE;
+	group->gr_gid = 777;
+	*found = group;
+	return 0;
+}
+
+static void
+test_sock_group_may_have_many_members(void **state)
+{
+	struct dynvhost_devargs want = defaults;
+
+	want.sock_group = 777;
+	group_bytes = 1 << 20;
+	expect("iface=/s,sock-group=crowd", &want);
+	group_bytes = (size_t)1 << 30;
+	expect_refused("iface=/s,sock-group=crowd",
+		"sock-group=crowd is refused: it takes the name of a group");
+	group_bytes = 0;
 }
 
 /** What people read about the arguments names each of them. */
@@ -521,7 +572,9 @@ main(void)
 		cmocka_unit_test(test_unknown_key_is_named),
 		cmocka_unit_test(test_repeated_key_is_named),
 		cmocka_unit_test(test_first_mistake_is_the_one_told),
-		cmocka_unit_test(test_more_arguments_than_a_list_holds_are_refused),
+		cmocka_unit_test(test_value_may_hold_equals_signs),
+		cmocka_unit_test(test_list_may_be_long_and_have_empty_places),
+		cmocka_unit_test(test_sock_group_may_have_many_members),
 		cmocka_unit_test(test_parameter_string_names_every_key),
 	};
 

@@ -268,6 +268,19 @@ test_path_of_another_port_is_refused(void **state)
 }
 
 static void
+test_path_may_hold_equals_signs(void **state)
+{
+	char path[128];
+	struct port_config config = {.path = path};
+	struct test_port port;
+
+	snprintf(path, sizeof(path), "%s=1=", path_of_our_own());
+	assert_int_equal(port_try_open(&port, &config), 0);
+	assert_true(exists(path));
+	port_close(&port);
+}
+
+static void
 test_path_of_another_process_is_refused(void **state)
 {
 	const char *path = path_of_our_own();
@@ -412,6 +425,7 @@ main(void)
 		PROBE_TEST(test_bad_arguments_leave_nothing),
 		PROBE_TEST(test_path_that_cannot_be_leaves_nothing),
 		PROBE_TEST(test_path_of_another_port_is_refused),
+		PROBE_TEST(test_path_may_hold_equals_signs),
 		PROBE_TEST(test_path_of_another_process_is_refused),
 		PROBE_TEST(test_file_that_is_no_socket_is_left_alone),
 		PROBE_TEST(test_socket_of_a_dead_process_is_replaced),
