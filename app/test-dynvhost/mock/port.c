@@ -113,6 +113,7 @@ port_try_open(struct test_port *port, const struct port_config *config)
 		return ret;
 	port->open = true;
 	port->n_queues = n_queues;
+	port->rx_intr = config->rx_intr;
 	mock_check(rte_eth_dev_get_port_by_name(port->name, &port->id) == 0);
 	return 0;
 }
@@ -126,6 +127,7 @@ port_start(struct test_port *port)
 
 	mock_check(rte_eth_dev_info_get(port->id, &info) == 0);
 	conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
+	conf.intr_conf.rxq = port->rx_intr;
 	conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	mock_check(rte_eth_dev_configure(port->id, (uint16_t)port->n_queues,
 			   (uint16_t)port->n_queues, &conf) == 0);

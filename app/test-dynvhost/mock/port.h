@@ -32,12 +32,14 @@ struct port_config {
 	unsigned int n_queues; /**< pairs: devarg and configured queues alike; 0: 1 */
 	uint16_t data_room;    /**< bytes of mbuf data after the headroom; 0: 2048 */
 	unsigned int n_mbufs;  /**< 0: 2047 */
+	bool rx_intr;          /**< configured with receive interrupts */
 };
 
 struct test_port {
 	bool open;
 	uint16_t id;
 	unsigned int n_queues;
+	bool rx_intr;
 	char name[32];
 	char path[96];
 	struct rte_mempool *pool;

@@ -130,8 +130,22 @@ ethdev_mtu_changed(void *opaque, uint16_t mtu)
 	dev->eth_dev->data->mtu = mtu;
 }
 
+static void
+ethdev_rings_changed(void *opaque)
+{
+	dynvhost_queues_bind(opaque);
+	dynvhost_intr_rings_changed(opaque);
+}
+
+static void
+ethdev_kick_changed(void *opaque, uint16_t ring, int fd)
+{
+	dynvhost_intr_kick_changed(opaque, ring, fd);
+}
+
 static const struct dynvhost_session_hooks ethdev_session_hooks = {
-	.rings_changed = dynvhost_queues_bind,
+	.rings_changed = ethdev_rings_changed,
+	.kick_changed = ethdev_kick_changed,
 };
 
 static const struct dynvhost_backend_ops ethdev_backend_ops = {
@@ -149,7 +163,8 @@ ethdev_configure(struct rte_eth_dev *eth_dev)
 	/* ethdev has just put its default in; the application's own wish comes by mtu_set. */
 	if (mtu != 0)
 		eth_dev->data->mtu = mtu;
-	return dynvhost_queues_configure(eth_dev);
+	dynvhost_queues_configure(eth_dev);
+	return dynvhost_intr_configure(eth_dev);
 }
 
 static int
@@ -299,6 +314,7 @@ ethdev_dismantle(struct dynvhost_dev *dev)
 {
 	if (dev->backend != NULL)
 		dynvhost_backend_destroy(dev->backend);
+	dynvhost_intr_release(dev);
 	dynvhost_mem_destroy(dev->mem);
 	for (uint16_t ring = 0; dev->vq != NULL && ring < 2 * dev->n_pairs; ring++)
 		dynvhost_vq_fini(&dev->vq[ring]);
@@ -351,6 +367,8 @@ static const struct eth_dev_ops ethdev_ops = {
 	.tx_queue_start = dynvhost_tx_queue_start,
 	.tx_queue_stop = dynvhost_tx_queue_stop,
 	.tx_done_cleanup = dynvhost_tx_done_cleanup,
+	.rx_queue_intr_enable = dynvhost_rx_queue_intr_enable,
+	.rx_queue_intr_disable = dynvhost_rx_queue_intr_disable,
 	.rxq_info_get = ethdev_rxq_info_get,
 	.txq_info_get = ethdev_txq_info_get,
 	.link_update = ethdev_link_update,
@@ -427,6 +445,9 @@ ethdev_build_queues(struct dynvhost_dev *dev, int socket)
 		dev->rxq[q].vq = &dev->vq[DYNVHOST_RING_OF_RXQ(q)];
 		dev->txq[q].vq = &dev->vq[DYNVHOST_RING_OF_TXQ(q)];
 		dev->txq[q].retries = dev->args.tx_retries;
+		dev->rxq[q].intr_fd = -1;
+		dev->rxq[q].wake_fd = -1;
+		dev->rxq[q].kick_fd = -1;
 		dynvhost_gate_init(&dev->rxq[q].gate);
 		dynvhost_gate_init(&dev->txq[q].gate);
 		dev->gate[2 * q] = &dev->rxq[q].gate;

@@ -30,6 +30,9 @@ struct dynvhost_queue {
 	uint8_t retries;          /**< transmit queues only: of bursts that come out short */
 	bool deferred;            /**< not to be started with the port */
 	uint16_t n_desc;          /**< as asked for; the guest decides the ring's real size */
+	int intr_fd; /**< receive queues: what applications wait for (dynvhost_intr.c); -1: none */
+	int wake_fd; /**< signalled by us; -1: none */
+	int kick_fd; /**< signalled by the guest; the session's; -1: none */
 };
 
 /** Whether a ring serves: as it is, and as the application was told by the public API. */
@@ -92,7 +95,7 @@ uint16_t dynvhost_tx_burst_patient(void *txq, struct rte_mbuf **pkts, uint16_t n
 void dynvhost_queues_bind(void *dev);
 
 /** Queue operations. */
-int dynvhost_queues_configure(struct rte_eth_dev *eth_dev);
+void dynvhost_queues_configure(struct rte_eth_dev *eth_dev);
 void dynvhost_queues_start(struct rte_eth_dev *eth_dev);
 void dynvhost_queues_stop(struct rte_eth_dev *eth_dev);
 int dynvhost_rx_queue_start(struct rte_eth_dev *eth_dev, uint16_t q);
@@ -103,6 +106,16 @@ uint32_t dynvhost_rx_queue_count(void *rxq);
 int dynvhost_rx_descriptor_status(void *rxq, uint16_t offset);
 int dynvhost_tx_descriptor_status(void *txq, uint16_t offset);
 int dynvhost_tx_done_cleanup(void *txq, uint32_t n);
+
+/** Interrupt operations. */
+int dynvhost_intr_configure(struct rte_eth_dev *eth_dev);
+void dynvhost_intr_release(struct dynvhost_dev *dev);
+int dynvhost_rx_queue_intr_enable(struct rte_eth_dev *eth_dev, uint16_t q);
+int dynvhost_rx_queue_intr_disable(struct rte_eth_dev *eth_dev, uint16_t q);
+
+/** What has become of rings and kick fds, as the session's hooks say it. */
+void dynvhost_intr_kick_changed(struct dynvhost_dev *dev, uint16_t ring, int fd);
+void dynvhost_intr_rings_changed(struct dynvhost_dev *dev);
 
 /** Statistics operations. */
 int dynvhost_stats_get(struct rte_eth_dev *eth_dev, struct rte_eth_stats *stats);

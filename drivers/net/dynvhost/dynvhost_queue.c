@@ -72,7 +72,7 @@ dynvhost_queues_bind(void *opaque)
 		dynvhost_vq_set_shared(&dev->vq[DYNVHOST_RING_OF_TXQ(q)], users[q] > 1);
 }
 
-int
+void
 dynvhost_queues_configure(struct rte_eth_dev *eth_dev)
 {
 	struct dynvhost_dev *dev = eth_dev->data->dev_private;
@@ -83,7 +83,6 @@ dynvhost_queues_configure(struct rte_eth_dev *eth_dev)
 	dynvhost_backend_call(dev->backend, dynvhost_queues_bind, dev);
 	for (uint16_t q = 0; q < dev->n_pairs; q++)
 		queue_release(&dev->txq[q]);
-	return 0;
 }
 
 static int

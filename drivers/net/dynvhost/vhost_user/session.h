@@ -35,6 +35,8 @@
 struct dynvhost_session_hooks {
 	/** Rings may have started, stopped, been enabled or disabled; all queues are outside. */
 	void (*rings_changed)(void *opaque);
+	/** Another kick fd of a ring comes, or -1: none. The old one is closed afterwards. */
+	void (*kick_changed)(void *opaque, uint16_t ring, int fd);
 };
 
 /** What a port is made of, fixed at probe. */

@@ -92,6 +92,13 @@ rings_replace_fd(int *slot, int fd)
 	*slot = fd;
 }
 
+static void
+rings_replace_kick(struct dynvhost_session *session, uint16_t index, int fd)
+{
+	session->config.hooks->kick_changed(session->config.opaque, index, fd);
+	rings_replace_fd(&session->ring[index].kick_fd, fd);
+}
+
 /** Translate what the front-end asked for into what a virtqueue needs. @return 0 or -EFAULT. */
 static int
 rings_fill_setup(
@@ -294,7 +301,7 @@ session_reset_ring(struct dynvhost_session *session, uint16_t index)
 {
 	struct session_ring *ring = &session->ring[index];
 
-	rings_replace_fd(&ring->kick_fd, -1);
+	rings_replace_kick(session, index, -1);
 	rings_replace_fd(&ring->call_fd, -1);
 	rings_replace_fd(&ring->err_fd, -1);
 	ring->kicked = false;
@@ -483,10 +490,10 @@ static int
 apply_set_vring_kick(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
-	struct session_ring *ring = &session->ring[msg->payload.u64 & VU_VRING_INDEX_MASK];
+	uint16_t index = msg->payload.u64 & VU_VRING_INDEX_MASK;
 
-	rings_replace_fd(&ring->kick_fd, dynvhost_msg_take_fd(msg, 0));
-	ring->kicked = true;
+	rings_replace_kick(session, index, dynvhost_msg_take_fd(msg, 0));
+	session->ring[index].kicked = true;
 	session_start_rings(session);
 	return 0;
 }

@@ -42,12 +42,15 @@ struct dynvhost_vq_format {
 	void (*attach)(struct dynvhost_vq *vq, const struct dynvhost_vq_pins *pins);
 
 	/**
-	 * Find the position to start at, and tell the driver that kicks are not needed.
+	 * Find the position to start at, and tell the driver whether kicks are needed (vq->kicks).
 	 * @param base  what the front-end says of the position.
 	 * @return 0, or -EINVAL: there is no such position; -ENOTRECOVERABLE: it cannot be found.
 	 *         Then nothing has been written.
 	 */
 	int (*begin)(struct dynvhost_vq *vq, uint32_t base);
+
+	/** Tell the driver whether kicks are needed. Inside the gate or with the queue outside. */
+	void (*set_kicks)(struct dynvhost_vq *vq, bool kicks);
 
 	/** What dynvhost_vq_stop() returns. */
 	uint32_t (*position)(const struct dynvhost_vq *vq);

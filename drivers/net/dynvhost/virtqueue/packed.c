@@ -652,6 +652,15 @@ packed_attach(struct dynvhost_vq *vq, const struct dynvhost_vq_pins *pins)
 	vq->packed.device_event = pins->used.hva;
 }
 
+/* All kicks or none: where there are event positions, too, ours is not used as one. */
+static void
+packed_set_kicks(struct dynvhost_vq *vq, bool kicks)
+{
+	__atomic_store_n(&vq->packed.device_event->flags,
+		kicks ? VRING_PACKED_EVENT_FLAG_ENABLE : VRING_PACKED_EVENT_FLAG_DISABLE,
+		__ATOMIC_RELEASE);
+}
+
 /*
  * A base is two positions: what was taken in its lower half, what was given back in its upper half.
  * Front-ends of 16 bits leave the upper half 0: theirs is one position. Where the halves differ, a
@@ -684,8 +693,7 @@ packed_begin(struct dynvhost_vq *vq, uint32_t base)
 	}
 
 	__atomic_store_n(&packed->device_event->off_wrap, PACKED_RESUME_MARK, __ATOMIC_RELAXED);
-	__atomic_store_n(
-		&packed->device_event->flags, VRING_PACKED_EVENT_FLAG_DISABLE, __ATOMIC_RELEASE);
+	packed_set_kicks(vq, vq->kicks);
 	return 0;
 }
 
@@ -735,6 +743,7 @@ const struct dynvhost_vq_format dynvhost_packed_format = {
 	.layout = packed_layout,
 	.attach = packed_attach,
 	.begin = packed_begin,
+	.set_kicks = packed_set_kicks,
 	.position = packed_position,
 	.pending = packed_pending,
 	.choose_dequeue = packed_choose_dequeue,

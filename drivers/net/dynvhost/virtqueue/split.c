@@ -529,6 +529,24 @@ split_attach(struct dynvhost_vq *vq, const struct dynvhost_vq_pins *pins)
 	vq->split.used = pins->used.hva;
 }
 
+static void
+split_set_kicks(struct dynvhost_vq *vq, bool kicks)
+{
+	struct dynvhost_vq_split *split = &vq->split;
+	uint16_t event = split->last_avail;
+
+	if (!vq->event_idx) {
+		__atomic_store_n(
+			&split->used->flags, kicks ? 0 : VRING_USED_F_NO_NOTIFY, __ATOMIC_RELEASE);
+		return;
+	}
+	/* The event furthest away: the driver kicks once in 2^16 chains, to no effect. */
+	if (!kicks)
+		event--;
+	__atomic_store_n(split_avail_event(vq), event, __ATOMIC_RELAXED);
+	__atomic_store_n(&split->used->flags, 0, __ATOMIC_RELEASE);
+}
+
 /*
  * What has been given back, the used ring itself shows; front-ends say less current things, or the
  * driver's index.
@@ -541,14 +559,7 @@ split_begin(struct dynvhost_vq *vq, __rte_unused uint32_t base)
 	split->last_used = __atomic_load_n(&split->used->idx, __ATOMIC_ACQUIRE);
 	split->last_avail = split->last_used;
 
-	if (!vq->event_idx) {
-		__atomic_store_n(&split->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELEASE);
-		return 0;
-	}
-	/* The event furthest away: the driver kicks once in 2^16 chains, to no effect. */
-	__atomic_store_n(
-		split_avail_event(vq), (uint16_t)(split->last_avail - 1), __ATOMIC_RELAXED);
-	__atomic_store_n(&split->used->flags, 0, __ATOMIC_RELEASE);
+	split_set_kicks(vq, vq->kicks);
 	return 0;
 }
 
@@ -583,6 +594,7 @@ const struct dynvhost_vq_format dynvhost_split_format = {
 	.layout = split_layout,
 	.attach = split_attach,
 	.begin = split_begin,
+	.set_kicks = split_set_kicks,
 	.position = split_position,
 	.pending = split_pending,
 	.choose_dequeue = split_choose_dequeue,

@@ -350,6 +350,25 @@ dynvhost_vq_announce(struct dynvhost_vq *vq, const struct rte_ether_addr *mac)
 }
 
 void
+dynvhost_vq_set_kicks(struct dynvhost_vq *vq, bool kicks)
+{
+	vq->kicks = kicks;
+	if (vq->pins == NULL)
+		return;
+	vq->format->set_kicks(vq, kicks);
+	/* Pairs with the driver's full barrier between making a chain available and looking whether
+	 * to kick: either it sees our wish, or we see its chain.
+	 */
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+bool
+dynvhost_vq_has_work(struct dynvhost_vq *vq)
+{
+	return vq->n_rarps != 0 || dynvhost_vq_pending(vq) != 0;
+}
+
+void
 dynvhost_vq_set_shared(struct dynvhost_vq *vq, bool shared)
 {
 	vq->shared = shared;

@@ -152,6 +152,7 @@ struct dynvhost_vq {
 	/* Written by the polling thread, or by control while it is outside. */
 	struct dynvhost_vq_split split __rte_cache_aligned;
 	struct dynvhost_vq_packed packed;
+	bool kicks;       /**< the driver is asked for kicks; outlives stops */
 	bool call_anyway; /**< nobody has been called yet: call, whatever the driver's event says */
 	struct dynvhost_mem_cursor cursor;
 	uint64_t stall_since; /**< TSC when the next chain first could not be opened; 0: it could */
@@ -183,7 +184,8 @@ uint8_t dynvhost_vq_hdr_len(uint64_t features);
 /**
  * Start a stopped virtqueue. Pins the ring's pages, takes its position over (split: from the used
  * ring; packed: from setup->base, or from the ring where that knows better), and tells the driver
- * that no kicks are needed. The queue must be outside. Control.
+ * that no kicks are needed, or that they are (dynvhost_vq_set_kicks()). The queue must be outside.
+ * Control.
  *
  * @return 0; -EINVAL (size, alignment or base; virtio 1.2 §2.7, §2.8), -EFAULT (an area does not
  *         lie wholly in one region), -ENOTRECOVERABLE (packed: the base is out of date, and the ring
@@ -243,6 +245,16 @@ void dynvhost_vq_set_enabled(struct dynvhost_vq *vq, bool enabled);
  * state. NULL: forget what was not delivered yet. The queue must be outside. Control.
  */
 void dynvhost_vq_announce(struct dynvhost_vq *vq, const struct rte_ether_addr *mac);
+
+/**
+ * Ask the driver for kicks or tell it that none are needed, now and whenever the virtqueue starts
+ * again. What becomes available afterwards is either kicked for or seen by who looks then. Polling
+ * thread inside the gate, or control with the queue outside.
+ */
+void dynvhost_vq_set_kicks(struct dynvhost_vq *vq, bool kicks);
+
+/** Whether a dequeue burst would have something to do. As dynvhost_vq_set_kicks(). */
+bool dynvhost_vq_has_work(struct dynvhost_vq *vq);
 
 /**
  * Whether several threads send to a virtqueue at the same time: then they do it one by one, each
