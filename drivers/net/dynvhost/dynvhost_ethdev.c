@@ -427,6 +427,7 @@ ethdev_build_queues(struct dynvhost_dev *dev, int socket)
 	int rc;
 
 	dev->rxq = rte_zmalloc_socket(NULL, n * sizeof(*dev->rxq), RTE_CACHE_LINE_SIZE, socket);
+	dynvhost_intr_init(dev);
 	dev->txq = rte_zmalloc_socket(NULL, n * sizeof(*dev->txq), RTE_CACHE_LINE_SIZE, socket);
 	dev->vq = rte_zmalloc_socket(NULL, 2 * n * sizeof(*dev->vq), RTE_CACHE_LINE_SIZE, socket);
 	dev->stats_base = rte_zmalloc(NULL, 2 * n * sizeof(*dev->stats_base), 0);
@@ -445,9 +446,6 @@ ethdev_build_queues(struct dynvhost_dev *dev, int socket)
 		dev->rxq[q].vq = &dev->vq[DYNVHOST_RING_OF_RXQ(q)];
 		dev->txq[q].vq = &dev->vq[DYNVHOST_RING_OF_TXQ(q)];
 		dev->txq[q].retries = dev->args.tx_retries;
-		dev->rxq[q].intr_fd = -1;
-		dev->rxq[q].wake_fd = -1;
-		dev->rxq[q].kick_fd = -1;
 		dynvhost_gate_init(&dev->rxq[q].gate);
 		dynvhost_gate_init(&dev->txq[q].gate);
 		dev->gate[2 * q] = &dev->rxq[q].gate;

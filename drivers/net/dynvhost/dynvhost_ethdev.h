@@ -108,6 +108,7 @@ int dynvhost_tx_descriptor_status(void *txq, uint16_t offset);
 int dynvhost_tx_done_cleanup(void *txq, uint32_t n);
 
 /** Interrupt operations. */
+void dynvhost_intr_init(struct dynvhost_dev *dev);
 int dynvhost_intr_configure(struct rte_eth_dev *eth_dev);
 void dynvhost_intr_release(struct dynvhost_dev *dev);
 int dynvhost_rx_queue_intr_enable(struct rte_eth_dev *eth_dev, uint16_t q);

@@ -150,6 +150,17 @@ dynvhost_intr_configure(struct rte_eth_dev *eth_dev)
 	return opening.rc;
 }
 
+/** Receive queues, if they could be made, have no fds yet. */
+void
+dynvhost_intr_init(struct dynvhost_dev *dev)
+{
+	for (uint16_t q = 0; dev->rxq != NULL && q < dev->n_pairs; q++) {
+		dev->rxq[q].intr_fd = -1;
+		dev->rxq[q].wake_fd = -1;
+		dev->rxq[q].kick_fd = -1;
+	}
+}
+
 void
 dynvhost_intr_release(struct dynvhost_dev *dev)
 {
