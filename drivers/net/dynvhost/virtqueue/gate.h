@@ -58,16 +58,17 @@ struct dynvhost_gate_snapshot {
 static inline bool
 dynvhost_gate_enter(struct dynvhost_gate *gate)
 {
-	uint32_t seq = atomic_load_explicit(&gate->seq, memory_order_relaxed);
+	/* Odd whatever it was: two threads that poll one queue, which they must not, lose steps. */
+	uint32_t seq = (atomic_load_explicit(&gate->seq, memory_order_relaxed) + 1) | 1;
 
-	atomic_store_explicit(&gate->seq, seq + 1, memory_order_relaxed);
+	atomic_store_explicit(&gate->seq, seq, memory_order_relaxed);
 	/* Pairs with the membarrier of dynvhost_gate_sync(): seq is stored before hold is loaded. */
 	atomic_signal_fence(memory_order_seq_cst);
 	if (unlikely(gate->fenced))
 		atomic_thread_fence(memory_order_seq_cst);
 	if (likely(atomic_load_explicit(&gate->hold, memory_order_acquire) == 0))
 		return true;
-	atomic_store_explicit(&gate->seq, seq + 2, memory_order_release);
+	atomic_store_explicit(&gate->seq, seq + 1, memory_order_release);
 	return false;
 }
 
@@ -75,9 +76,9 @@ dynvhost_gate_enter(struct dynvhost_gate *gate)
 static inline void
 dynvhost_gate_leave(struct dynvhost_gate *gate)
 {
-	uint32_t seq = atomic_load_explicit(&gate->seq, memory_order_relaxed);
+	uint32_t seq = atomic_load_explicit(&gate->seq, memory_order_relaxed) + 1;
 
-	atomic_store_explicit(&gate->seq, seq + 1, memory_order_release);
+	atomic_store_explicit(&gate->seq, seq & ~1u, memory_order_release);
 }
 
 /** Prepare the process for gates (registers for membarrier). Control; once before any gate. */
