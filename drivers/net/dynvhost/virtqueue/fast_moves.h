@@ -7,6 +7,18 @@
  * The loops of the second pass; see fast_kernel.h.
  */
 
+/**
+ * Fetch lines of the next buffer, up to @p bytes, while this packet is copied; the first line is on
+ * its way already.
+ */
+static __rte_always_inline FAST_TARGET void
+fast_moves_ahead(const struct fast_job *next, uint32_t bytes)
+{
+	bytes = RTE_MIN(bytes, next->len);
+	for (uint32_t at = RTE_CACHE_LINE_SIZE; at < bytes; at += RTE_CACHE_LINE_SIZE)
+		rte_prefetch0(next->guest + at);
+}
+
 static FAST_TARGET void
 fast_moves_dequeue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
 	const struct fast_mbufs *mbufs)
@@ -21,6 +33,8 @@ fast_moves_dequeue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t 
 		 * The rest of an mbuf from its pool is as a packet of one segment has it.
 		 */
 		fast_store_mbuf(&pkts[i]->rearm_data, rearm, 0, len << 32, len);
+		if (i + 1 < n)
+			fast_moves_ahead(&job[i + 1], FAST_AHEAD_RX);
 		fast_copy(RTE_PTR_ADD(pkts[i], data_at), job[i].guest, len);
 	}
 }
@@ -45,9 +59,12 @@ fast_moves_header(uint8_t *hdr, uint8_t hdr_len)
 }
 
 static FAST_TARGET void
-fast_moves_enqueue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n, uint8_t hdr_len)
+fast_moves_enqueue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n, uint8_t hdr_len,
+	uint32_t ahead)
 {
 	for (uint16_t i = 0; i < n; i++) {
+		if (i + 1 < n)
+			fast_moves_ahead(&job[i + 1], ahead);
 		fast_moves_header(job[i].guest, hdr_len);
 		fast_copy(job[i].guest + hdr_len, rte_pktmbuf_mtod(pkts[i], const uint8_t *),
 			job[i].len);

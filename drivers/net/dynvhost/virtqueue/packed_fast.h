@@ -166,17 +166,6 @@ packed_fast_limit(const struct dynvhost_vq *vq, uint32_t n)
 	return (uint16_t)RTE_MIN(n, FAST_BATCH);
 }
 
-/** Add up the lengths of frames. */
-static inline uint64_t
-packed_fast_bytes(const struct fast_job *job, uint16_t n)
-{
-	uint64_t bytes = 0;
-
-	for (uint16_t i = 0; i < n; i++)
-		bytes += job[i].len;
-	return bytes;
-}
-
 /**
  * Take up to @p n ordinary packets from the guest and give their buffers back; our position stays.
  * @return how many; their bytes in @p bytes.
@@ -197,7 +186,7 @@ packed_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 		return 0;
 	vq->fast->dequeue(job, pkts, taken, &mbufs);
 	packed_fast_push(vq, job, taken, used_flags, 0, hide_first);
-	*bytes += packed_fast_bytes(job, taken);
+	*bytes += fast_sum(job, taken);
 	return taken;
 }
 
@@ -209,13 +198,15 @@ packed_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, 
 	struct fast_job job[FAST_BATCH];
 	bool same_pool;
 	uint16_t taken;
+	uint64_t sum;
 
 	taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), &same_pool);
 	if (unlikely(taken == 0))
 		return 0;
-	vq->fast->enqueue(job, pkts, taken, vq->hdr_len);
+	sum = fast_sum(job, taken);
+	fast_move_tx(vq, job, pkts, taken, sum);
 	packed_fast_push(vq, job, taken, used_flags, vq->hdr_len, hide_first);
-	*bytes += packed_fast_bytes(job, taken);
+	*bytes += sum;
 	fast_free(pkts, taken, same_pool);
 	return taken;
 }

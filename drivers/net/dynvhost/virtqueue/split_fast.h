@@ -97,8 +97,7 @@ split_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_
 		return 0;
 	vq->fast->dequeue(job, pkts, taken, &mbufs);
 	split_fast_push(vq, job, taken, false, 0);
-	for (uint16_t i = 0; i < taken; i++)
-		*bytes += job[i].len;
+	*bytes += fast_sum(job, taken);
 	return taken;
 }
 
@@ -144,14 +143,15 @@ split_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, u
 	struct fast_job job[FAST_BATCH];
 	bool same_pool;
 	uint16_t taken;
+	uint64_t sum;
 
 	taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), &same_pool);
 	if (unlikely(taken == 0))
 		return 0;
-	vq->fast->enqueue(job, pkts, taken, vq->hdr_len);
+	sum = fast_sum(job, taken);
+	fast_move_tx(vq, job, pkts, taken, sum);
 	split_fast_push(vq, job, taken, true, vq->hdr_len);
-	for (uint16_t i = 0; i < taken; i++)
-		*bytes += job[i].len;
+	*bytes += sum;
 	fast_free(pkts, taken, same_pool);
 	return taken;
 }

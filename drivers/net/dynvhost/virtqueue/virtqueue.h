@@ -129,6 +129,13 @@ struct dynvhost_vq_packed {
 	struct dynvhost_vq_packed_pos pos; /**< next buffer to take and to give back */
 };
 
+/** What copying to the guest has cost, with and without fetching ahead (fast.h). */
+struct dynvhost_vq_tune {
+	uint32_t turn;
+	bool ahead;       /**< what was quicker */
+	uint64_t cost[2]; /**< cycles per byte, times 2^16 */
+};
+
 struct dynvhost_vq {
 	/* Read by every burst. Written by control while the queue is outside; the two burst pointers
 	 * also by the polling thread when it stops the queue.
@@ -152,6 +159,7 @@ struct dynvhost_vq {
 	/* Written by the polling thread, or by control while it is outside. */
 	struct dynvhost_vq_split split __rte_cache_aligned;
 	struct dynvhost_vq_packed packed;
+	struct dynvhost_vq_tune tune;
 	bool kicks;       /**< the driver is asked for kicks; outlives stops */
 	bool call_anyway; /**< nobody has been called yet: call, whatever the driver's event says */
 	struct dynvhost_mem_cursor cursor;
