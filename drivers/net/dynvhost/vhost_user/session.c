@@ -409,6 +409,7 @@ dynvhost_session_tick(struct dynvhost_session *session, uint64_t now_us)
 	}
 	session_update_link(session);
 	session_close_idle(session);
+	session_watch_calls(session);
 	return DYNVHOST_SESSION_DONE;
 }
 
@@ -424,6 +425,7 @@ dynvhost_session_init(
 		return -ENOMEM;
 	}
 	session->config = *config;
+	session->watch_next_us = UINT64_MAX;
 	session->log_tokens = SESSION_LOG_BURST;
 	for (uint16_t i = 0; i < DYNVHOST_MAX_RINGS; i++) {
 		session->ring[i].kick_fd = -1;

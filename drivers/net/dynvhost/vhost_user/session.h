@@ -152,6 +152,7 @@ struct dynvhost_session {
 	struct dynvhost_gate_snapshot *snapshot; /**< one per gate, taken when the hold began */
 
 	/* Closing idle guest memory. */
+	uint64_t watch_next_us; /**< when queues are looked at again (session_watch.c) */
 	uint64_t idle_began_us; /**< when the pass under way, or the last one, began */
 	uint64_t idle_next_us;  /**< when the next pass, or the next step of this one, is due */
 	struct dynvhost_gate_snapshot *idle_snapshot; /**< one per gate, taken after each pass */
@@ -233,6 +234,9 @@ bool dynvhost_session_may_log(struct dynvhost_session *session, uint64_t now_us)
 
 /** Microseconds until idle guest memory needs a look (a tick); UINT64_MAX: never. */
 uint64_t dynvhost_session_next_idle(const struct dynvhost_session *session, uint64_t now_us);
+
+/** Microseconds until a tick is due because queues leave fences out; UINT64_MAX: none is. */
+uint64_t dynvhost_session_next_watch(const struct dynvhost_session *session, uint64_t now_us);
 
 /** Take what must be told to the application. @return whether there is anything. */
 bool

@@ -84,6 +84,9 @@ bool session_free_caller(struct dynvhost_session *session, uint16_t ring);
 /** Close guest memory that has fallen idle, if that is due. */
 void session_close_idle(struct dynvhost_session *session);
 
+/** Make up for notifications that bursts have left to us, as far as they are due. */
+void session_watch_calls(struct dynvhost_session *session);
+
 /** Whether any ring is started. */
 bool session_is_running(const struct dynvhost_session *session);
 

@@ -11,6 +11,7 @@
  * row's name in the table of virtqueue.c.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "dynvhost_mem.h"
@@ -30,7 +31,7 @@ struct dynvhost_vq_layout {
 	struct dynvhost_vq_area used;
 };
 
-/** A ring format. All functions are control's, with the queue outside, except pending. */
+/** A ring format. All functions are control's, with the queue outside, unless they say otherwise. */
 struct dynvhost_vq_format {
 	/** Mask of the negotiated feature that chooses this format; 0: chosen if no other is. */
 	uint64_t feature;
@@ -57,6 +58,9 @@ struct dynvhost_vq_format {
 
 	/** As dynvhost_vq_pending(), for a started virtqueue. */
 	uint16_t (*pending)(const struct dynvhost_vq *vq);
+
+	/** Whether the driver wants to be notified, events of single buffers aside. Any thread. */
+	bool (*wants_call)(const struct dynvhost_vq *vq);
 
 	/** The dequeue burst for the ring's state; disabled, it gives chains back unread. */
 	dynvhost_vq_dequeue_t (*choose_dequeue)(const struct dynvhost_vq *vq);

@@ -57,6 +57,7 @@
 
 #include "chain.h"
 #include "copy.h"
+#include "defer.h"
 #include "format.h"
 #include "net_hdr.h"
 #include "packed_fast.h"
@@ -271,24 +272,40 @@ packed_event_slot(const struct dynvhost_vq *vq, uint16_t event)
 	return wrap == vq->packed.pos.wrap ? slot : (uint16_t)(slot - vq->size);
 }
 
+/** What the driver says where events of single buffers are not in use. */
+static bool
+packed_flags_want_call(const struct dynvhost_vq *vq)
+{
+	uint16_t flags = __atomic_load_n(&vq->packed.driver_event->flags, __ATOMIC_RELAXED);
+
+	return (flags & PACKED_EVENT_MASK) != VRING_PACKED_EVENT_FLAG_DISABLE;
+}
+
 /**
  * Whether the driver wants to be told of what was just published, from @p first on (virtio 1.2
  * §2.8.10). With descriptor events the answer is yes until the first call after a start: what
  * the driver was told before is not known.
  */
 static inline bool
-packed_wants_call(const struct dynvhost_vq *vq, uint16_t first)
+packed_wants_call(struct dynvhost_vq *vq, uint16_t first)
 {
 	const struct dynvhost_vq_packed *packed = &vq->packed;
 	uint16_t flags, event;
+	bool wanted;
 
-	/* Pairs with the driver's full barrier between asking for notifications and looking at the
-	 * ring: without it, we could load the old wish and it the old descriptor.
+	/* Both fences pair with the driver's full barrier between asking for notifications and
+	 * looking at the ring: without it, we could load the old wish and it the old descriptor.
 	 */
+	if (!vq->event_idx) {
+		defer_fence(vq);
+		wanted = packed_flags_want_call(vq);
+		defer_note(vq, wanted);
+		return wanted;
+	}
 	atomic_thread_fence(memory_order_seq_cst);
 	/* Pairs with the driver's write barrier between storing an event's position and flags. */
 	flags = __atomic_load_n(&packed->driver_event->flags, __ATOMIC_ACQUIRE) & PACKED_EVENT_MASK;
-	if (!vq->event_idx || flags != VRING_PACKED_EVENT_FLAG_DESC)
+	if (flags != VRING_PACKED_EVENT_FLAG_DESC)
 		return flags != VRING_PACKED_EVENT_FLAG_DISABLE;
 
 	if (unlikely(vq->call_anyway))
@@ -304,8 +321,11 @@ packed_wants_call(const struct dynvhost_vq *vq, uint16_t first)
 static inline bool
 packed_burst_begin(struct dynvhost_vq *vq, struct packed_burst *burst)
 {
-	if (!packed_is_available(vq, vq->packed.pos))
+	if (!packed_is_available(vq, vq->packed.pos)) {
+		if (unlikely(defer_is_open(vq)))
+			dynvhost_vq_defer_settle(vq);
 		return false;
+	}
 	vq->cursor.budget = DYNVHOST_VQ_OPEN_BUDGET;
 	*burst = (struct packed_burst){.first = vq->packed.pos, .slots = vq->size};
 	return true;
@@ -746,6 +766,7 @@ const struct dynvhost_vq_format dynvhost_packed_format = {
 	.set_kicks = packed_set_kicks,
 	.position = packed_position,
 	.pending = packed_pending,
+	.wants_call = packed_flags_want_call,
 	.choose_dequeue = packed_choose_dequeue,
 	.choose_enqueue = packed_choose_enqueue,
 };

@@ -42,6 +42,7 @@
 
 #include "chain.h"
 #include "copy.h"
+#include "defer.h"
 #include "format.h"
 #include "net_hdr.h"
 #include "split_fast.h"
@@ -174,29 +175,39 @@ split_push_used(struct dynvhost_vq *vq, struct split_burst *burst, uint16_t head
 	burst->available--;
 }
 
+/** What the driver says where events of single buffers are not in use. */
+static bool
+split_flags_want_call(const struct dynvhost_vq *vq)
+{
+	return !(__atomic_load_n(&vq->split.avail->flags, __ATOMIC_RELAXED) &
+		 VRING_AVAIL_F_NO_INTERRUPT);
+}
+
 /**
  * Whether the driver wants to be told of what was just published, from @p first on (virtio 1.2
  * §2.7.7, §2.7.10). With event indices the answer is yes until the first call after a start: what
  * the driver was told before is not known.
  */
 static inline bool
-split_wants_call(const struct dynvhost_vq *vq, uint16_t first)
+split_wants_call(struct dynvhost_vq *vq, uint16_t first)
 {
-	const struct dynvhost_vq_split *split = &vq->split;
 	uint16_t event;
+	bool wanted;
 
-	/* Pairs with the driver's full barrier between asking for notifications and looking at the
-	 * used index: without it, we could load the old wish and it the old index.
+	/* Both fences pair with the driver's full barrier between asking for notifications and
+	 * looking at the used index: without it, we could load the old wish and it the old index.
 	 */
+	if (!vq->event_idx) {
+		defer_fence(vq);
+		wanted = split_flags_want_call(vq);
+		defer_note(vq, wanted);
+		return wanted;
+	}
 	atomic_thread_fence(memory_order_seq_cst);
-	if (!vq->event_idx)
-		return !(__atomic_load_n(&split->avail->flags, __ATOMIC_RELAXED) &
-			 VRING_AVAIL_F_NO_INTERRUPT);
-
 	if (unlikely(vq->call_anyway))
 		return true;
 	event = __atomic_load_n(split_used_event(vq), __ATOMIC_RELAXED);
-	return vring_need_event(event, split->last_used, first);
+	return vring_need_event(event, vq->split.last_used, first);
 }
 
 /** Begin a burst. @return false: there is nothing to do. */
@@ -205,8 +216,11 @@ split_burst_begin(struct dynvhost_vq *vq, struct split_burst *burst)
 {
 	uint16_t distance = split_distance(vq);
 
-	if (distance == 0)
+	if (distance == 0) {
+		if (unlikely(defer_is_open(vq)))
+			dynvhost_vq_defer_settle(vq);
 		return false;
+	}
 	if (unlikely(distance > vq->size)) {
 		dynvhost_vq_mark_broken(vq, DYNVHOST_VQ_BAD_AVAIL);
 		return false;
@@ -597,6 +611,7 @@ const struct dynvhost_vq_format dynvhost_split_format = {
 	.set_kicks = split_set_kicks,
 	.position = split_position,
 	.pending = split_pending,
+	.wants_call = split_flags_want_call,
 	.choose_dequeue = split_choose_dequeue,
 	.choose_enqueue = split_choose_enqueue,
 };

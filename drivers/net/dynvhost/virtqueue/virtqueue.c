@@ -254,6 +254,7 @@ vq_attach(
 	vq->pins = pins;
 	vq->view = view;
 	vq->stall_since = 0;
+	memset(&vq->defer, 0, sizeof(vq->defer));
 	vq->format->attach(vq, pins);
 }
 

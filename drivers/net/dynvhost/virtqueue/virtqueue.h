@@ -129,6 +129,19 @@ struct dynvhost_vq_packed {
 	struct dynvhost_vq_packed_pos pos; /**< next buffer to take and to give back */
 };
 
+/** Notifications whose look came without a fence (defer.h). */
+struct dynvhost_vq_defer {
+	/* Written by the polling thread. */
+	_Atomic uint32_t unfenced; /**< publications so far */
+	uint32_t settled;          /**< how many of them it has made up for */
+	uint32_t quiet;            /**< bursts in a row whose driver wanted no notification */
+	/* Written by control. */
+	_Atomic bool watched; /**< ticks come soon enough */
+	uint32_t seen;        /**< publications at the last tick */
+	uint32_t checked;     /**< how many of them control has made up for */
+	uint32_t idle_ticks;
+};
+
 /** What copying to the guest has cost, with and without fetching ahead (fast.h). */
 struct dynvhost_vq_tune {
 	uint32_t turn;
@@ -159,6 +172,7 @@ struct dynvhost_vq {
 	/* Written by the polling thread, or by control while it is outside. */
 	struct dynvhost_vq_split split __rte_cache_aligned;
 	struct dynvhost_vq_packed packed;
+	struct dynvhost_vq_defer defer;
 	struct dynvhost_vq_tune tune;
 	bool kicks;       /**< the driver is asked for kicks; outlives stops */
 	bool call_anyway; /**< nobody has been called yet: call, whatever the driver's event says */
