@@ -276,6 +276,15 @@ int dynvhost_mem_uva_to_gpa(
 int dynvhost_mem_pin(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_t len,
 	enum dynvhost_mem_right right, struct dynvhost_mem_pin *pin);
 
+/** Where the first pinned byte lies in guest memory. The pin must hold something. */
+static inline uint64_t
+dynvhost_mem_pin_gpa(const struct dynvhost_mem_pin *pin)
+{
+	const struct dynvhost_mem_region *region = pin->region;
+
+	return region->gpa + (uint64_t)((uint8_t *)pin->hva - region->window[pin->right].base);
+}
+
 /**
  * Drop a pin; a pin with region NULL is ignored. The pages stay open, as used lately, and age from
  * now on.

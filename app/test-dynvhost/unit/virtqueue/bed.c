@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <linux/virtio_net.h>
@@ -139,6 +140,9 @@ bed_open(const struct bed_config *config)
 		.enabled = true,
 	};
 	bed_ring_init(bed);
+	bed->log.fd = -1;
+	if (config->log)
+		bed_start_log(bed, true);
 	if (!config->stopped)
 		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
 	return bed;
@@ -178,6 +182,7 @@ bed_close(struct bed *bed)
 	bed_thaw(bed);
 	dynvhost_vq_stop(&bed->vq);
 	dynvhost_vq_fini(&bed->vq);
+	bed_stop_log(bed);
 	dynvhost_mem_view_release(bed->view);
 	dynvhost_mem_destroy(bed->mem);
 	bed->mem = NULL;
@@ -452,11 +457,87 @@ bed_age_stall(struct bed *bed)
 }
 
 void
+bed_start_log(struct bed *bed, bool ring)
+{
+	struct bed_log *log = &bed->log;
+
+	bed_stop_log(bed);
+	log->fd = memfd_create("log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_true(log->fd >= 0 && ftruncate(log->fd, BED_LOG_SIZE) == 0);
+	log->bits = mmap(NULL, BED_LOG_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, 0);
+	assert_true(log->bits != MAP_FAILED);
+	assert_int_equal(dynvhost_mem_log_map(bed->mem, log->fd, 0, BED_LOG_SIZE, &log->log), 0);
+	bed->setup.log = (struct dynvhost_vq_log){
+		.log = log->log, .ring = ring, .used_gpa = BED_LOG_USED};
+	if (dynvhost_vq_is_started(&bed->vq))
+		dynvhost_vq_set_log(&bed->vq, &bed->setup.log);
+	bed_clear_log(bed);
+}
+
+void
+bed_stop_log(struct bed *bed)
+{
+	struct bed_log *log = &bed->log;
+
+	if (log->fd < 0)
+		return;
+	bed->setup.log = (struct dynvhost_vq_log){.log = NULL};
+	if (dynvhost_vq_is_started(&bed->vq))
+		dynvhost_vq_set_log(&bed->vq, &bed->setup.log);
+	dynvhost_mem_log_unmap(log->log);
+	munmap((void *)log->bits, BED_LOG_SIZE);
+	close(log->fd);
+	log->fd = -1;
+}
+
+void
+bed_clear_log(struct bed *bed)
+{
+	if (bed->log.fd < 0)
+		return;
+	memset((void *)bed->log.bits, 0, BED_LOG_SIZE);
+	memset(bed->log.expected, 0, BED_LOG_SIZE);
+}
+
+void
+bed_expect_logged(struct bed *bed, uint64_t gpa, uint64_t len)
+{
+	uint64_t page;
+
+	if (bed->log.fd < 0 || len == 0)
+		return;
+	for (page = gpa / 4096; page <= (gpa + len - 1) / 4096; page++) {
+		assert_true(page < BED_LOG_SIZE * 8);
+		bed->log.expected[page / 8] |= (uint8_t)(1u << (page % 8));
+	}
+}
+
+void
+bed_expect_log(const struct bed *bed)
+{
+	if (bed->log.fd >= 0)
+		assert_memory_equal((void *)bed->log.bits, bed->log.expected, BED_LOG_SIZE);
+}
+
+/* Expect that writing guest memory has been logged, as the rules of the area are. */
+static void
+bed_expect_write_logged(struct bed *bed, uint64_t gpa, uint64_t len)
+{
+	if (bed->log.in_ring && !bed->setup.log.ring)
+		return;
+	/* The front-end may want the used area logged elsewhere. */
+	if (bed->log.in_ring && !bed_format.packed)
+		gpa = gpa - bed->setup.used_gpa + BED_LOG_USED;
+	bed_expect_logged(bed, gpa, len);
+}
+
+void
 bed_freeze(struct bed *bed)
 {
 	unsigned int i;
 
 	bed_thaw(bed);
+	bed_clear_log(bed);
 	for (i = 0; i < bed->ram.n_files; i++) {
 		bed->frozen[i] = malloc(bed->ram.file[i].size);
 		assert_non_null(bed->frozen[i]);
@@ -470,6 +551,7 @@ bed_write_frozen(struct bed *bed, uint64_t gpa, const void *bytes, uint64_t len)
 	const uint8_t *from = bytes;
 	uint64_t i;
 
+	bed_expect_write_logged(bed, gpa, len);
 	for (i = 0; i < len; i++) {
 		const struct guest_ram_region *region = guest_ram_find(&bed->ram, gpa + i, 1);
 
@@ -483,8 +565,10 @@ bed_expect_used(struct bed *bed, uint16_t head, uint32_t len)
 {
 	struct ring_used used;
 
+	bed->log.in_ring = true;
 	if (bed->frozen[0] != NULL)
 		bed_ring_freeze_used(bed, head, len);
+	bed->log.in_ring = false;
 	if (!bed_collect(bed, &used))
 		fail_msg("head %u was not returned", head);
 	assert_int_equal(used.id, head);
@@ -550,6 +634,7 @@ bed_expect_memory(struct bed *bed)
 	assert_non_null(bed->frozen[0]);
 	bed_expect_no_used(bed);
 	assert_true(bed_memory_matches(bed));
+	bed_expect_log(bed);
 	bed_thaw(bed);
 }
 

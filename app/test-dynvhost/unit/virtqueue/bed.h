@@ -13,7 +13,8 @@
  * the test calls bed_freeze(), which copies all of guest memory. Then it says what it expects
  * (bed_expect_*), which is also applied to the copy. In the end every byte is compared, and whatever
  * was written that nobody expected fails the test: by bed_expect_memory(), before the guest's next
- * move, and by the teardown, which also counts the mbufs.
+ * move, and by the teardown, which also counts the mbufs. With a dirty log, what was logged since
+ * bed_freeze() must be exactly the pages of what was expected.
  */
 
 #include <setjmp.h>
@@ -52,6 +53,9 @@
 #define BED_SMALL_ROOM 64u   /**< data room of bed_small_pool() */
 #define BED_MAX_CUTS   2048
 #define BED_MAX_BURST  256
+#define BED_LOG_SIZE   (32u << 10)
+/** gpa that the front-end wants the used area logged at: elements begin with a page. */
+#define BED_LOG_USED ((512ULL << 20) - 4)
 
 struct bed_config {
 	uint16_t index;    /**< BED_ENQUEUE or BED_DEQUEUE */
@@ -60,6 +64,7 @@ struct bed_config {
 	uint16_t start;    /**< entries used before the test */
 	bool calls;        /**< with a call fd */
 	bool stopped;      /**< leave it to the test to start the virtqueue */
+	bool log;          /**< with a dirty log, for packets and ring */
 	struct dynvhost_mem_config mem;
 	void (*lay_out)(struct guest_ram *ram); /**< NULL: one region of BED_RAM at gpa 0 */
 	uint64_t
@@ -85,6 +90,13 @@ struct bed {
 	struct dynvhost_vq_setup setup;
 	struct bed_buffer *buffer;            /**< by head */
 	uint8_t *frozen[GUEST_RAM_MAX_FILES]; /**< copies of the files; NULL: not frozen */
+	struct bed_log {
+		int fd;                       /**< -1: none */
+		struct dynvhost_mem_log *log; /**< mapped by the virtqueue's side */
+		_Atomic uint64_t *bits;       /**< the front-end's own view of it */
+		uint8_t expected[BED_LOG_SIZE];
+		bool in_ring; /**< what is expected now is written to the ring */
+	} log;
 	unsigned int pools_full[2];           /**< mbufs in the pools when the test began */
 	struct rte_mbuf *pkts[BED_MAX_BURST]; /**< what bed_dequeue() got */
 	uint64_t next_gpa; /**< of what bed_take() gives, when not from a region */
@@ -175,6 +187,21 @@ void bed_freeze(struct bed *bed);
 
 /** Write to the copy of guest memory, which must have been frozen. */
 void bed_write_frozen(struct bed *bed, uint64_t gpa, const void *bytes, uint64_t len);
+
+/** Begin to log, or to log in a new log. */
+void bed_start_log(struct bed *bed, bool ring);
+
+/** Stop logging, and unmap the log. */
+void bed_stop_log(struct bed *bed);
+
+/** Forget what was logged and what was expected of it. */
+void bed_clear_log(struct bed *bed);
+
+/** Expect that the pages of [gpa, gpa + len) have been logged. */
+void bed_expect_logged(struct bed *bed, uint64_t gpa, uint64_t len);
+
+/** Compare the log with all that was expected. */
+void bed_expect_log(const struct bed *bed);
 
 /** Expect that the device has returned @p head, with @p len bytes written. */
 void bed_expect_used(struct bed *bed, uint16_t head, uint32_t len);

@@ -88,6 +88,7 @@ open_random_bed(uint16_t index)
 		.features = features,
 		.size = bed_format.small_sizes[below(RTE_DIM(bed_format.small_sizes))],
 		.start = (uint16_t)(one_in(2) ? 65536 - below(64) : below(65536)),
+		.log = one_in(2),
 		.lay_out = lay_out_patchwork,
 		.buffers_from = REGION_SIZE,
 		.buffers_to = RAM_SIZE,

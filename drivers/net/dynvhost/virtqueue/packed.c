@@ -58,6 +58,7 @@
 #include "chain.h"
 #include "copy.h"
 #include "defer.h"
+#include "dirty.h"
 #include "format.h"
 #include "net_hdr.h"
 #include "packed_fast.h"
@@ -338,16 +339,31 @@ packed_burst_has_next(const struct dynvhost_vq *vq, const struct packed_burst *b
 	return burst->slots > 0 && packed_is_available(vq, vq->packed.pos);
 }
 
+/** Log @p n > 0 descriptors from @p slot on, around the ring's end. */
+static void
+packed_log_used(const struct dynvhost_vq *vq, uint16_t slot, uint32_t n)
+{
+	const uint32_t part = RTE_MIN(n, (uint32_t)vq->size - slot);
+	const uint64_t desc = sizeof(struct vring_packed_desc);
+
+	dirty_desc(vq, slot * desc, part * desc);
+	dirty_desc(vq, 0, (n - part) * desc);
+}
+
 /** End a burst: publish what was given back, call the guest if it wants it, and count. */
 static inline void
-packed_burst_end(struct dynvhost_vq *vq, const struct packed_burst *burst)
+packed_burst_end(struct dynvhost_vq *vq, const struct packed_burst *burst, const bool log)
 {
 	if (burst->slots != vq->size) {
+		if (log)
+			packed_log_used(vq, burst->first.slot, vq->size - burst->slots);
 		/* Pairs with the driver's read barrier after loading these flags: used descriptors,
 		 * and the packets behind them, are visible before them.
 		 */
 		__atomic_store_n(&vq->packed.desc[burst->first.slot].flags, burst->first_flags,
 			__ATOMIC_RELEASE);
+		if (log)
+			packed_log_used(vq, burst->first.slot, 1);
 		if (vq->call_fd >= 0) {
 			if (packed_wants_call(vq, burst->first.slot))
 				dynvhost_vq_call(vq);
@@ -427,9 +443,9 @@ packed_dequeue_ordinary(struct dynvhost_vq *vq, struct packed_burst *burst,
 }
 
 /** Move packets from the guest to the host. */
-static uint16_t
-packed_dequeue_burst(
-	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+static inline uint16_t
+packed_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
+	uint16_t n, const bool log)
 {
 	struct packed_burst burst;
 	uint16_t left;
@@ -463,14 +479,27 @@ packed_dequeue_burst(
 		}
 		packed_push_used(vq, &burst, &vq->chain->buf[0], 0);
 	}
-	packed_burst_end(vq, &burst);
+	packed_burst_end(vq, &burst, log);
 	return (uint16_t)burst.packets;
 }
 
-/** Give back what the guest sends on a disabled ring, up to @p n chains. No packet is looked at. */
 static uint16_t
-packed_discard_burst(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *pool,
-	__rte_unused struct rte_mbuf **pkts, uint16_t n)
+packed_dequeue_plain(
+	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+{
+	return packed_dequeue_burst(vq, pool, pkts, n, false);
+}
+
+static uint16_t
+packed_dequeue_logged(
+	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+{
+	return packed_dequeue_burst(vq, pool, pkts, n, true);
+}
+
+/** Give back what the guest sends on a disabled ring, up to @p n chains. No packet is looked at. */
+static inline uint16_t
+packed_discard_burst(struct dynvhost_vq *vq, uint16_t n, const bool log)
 {
 	struct packed_burst burst;
 	uint16_t left;
@@ -488,8 +517,22 @@ packed_discard_burst(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *po
 		packed_push_used(vq, &burst, &buf, 0);
 	}
 	dynvhost_vq_count(&vq->stats.discarded, (uint16_t)(n - left));
-	packed_burst_end(vq, &burst);
+	packed_burst_end(vq, &burst, log);
 	return 0;
+}
+
+static uint16_t
+packed_discard_plain(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *pool,
+	__rte_unused struct rte_mbuf **pkts, uint16_t n)
+{
+	return packed_discard_burst(vq, n, false);
+}
+
+static uint16_t
+packed_discard_logged(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *pool,
+	__rte_unused struct rte_mbuf **pkts, uint16_t n)
+{
+	return packed_discard_burst(vq, n, true);
 }
 
 /**
@@ -549,7 +592,7 @@ packed_push_bufs(struct dynvhost_vq *vq, struct packed_burst *burst, uint32_t le
  */
 static inline int
 packed_enqueue_one(struct dynvhost_vq *vq, struct packed_burst *burst, const struct rte_mbuf *pkt,
-	const bool mergeable)
+	const bool mergeable, const bool log)
 {
 	struct dynvhost_chain *chain = vq->chain;
 	struct virtio_net_hdr_v1 hdr;
@@ -567,6 +610,8 @@ packed_enqueue_one(struct dynvhost_vq *vq, struct packed_burst *burst, const str
 		return ret;
 	net_hdr_fill(&hdr, (uint16_t)chain->n_bufs);
 	copy_from_mbufs(chain, &hdr, vq->hdr_len, pkt);
+	if (log)
+		dirty_chain(vq, chain, need);
 	packed_push_bufs(vq, burst, need);
 	return 0;
 }
@@ -595,8 +640,8 @@ packed_enqueue_ordinary(
 
 /** Move packets from the host to the guest. */
 static inline uint16_t
-packed_enqueue_burst(
-	struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, const bool mergeable)
+packed_enqueue_burst(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n,
+	const bool mergeable, const bool log)
 {
 	struct packed_burst burst;
 	uint16_t i = 0;
@@ -609,7 +654,7 @@ packed_enqueue_burst(
 		i += packed_enqueue_ordinary(vq, &burst, &pkts[i], n - i);
 		if (i == n || !packed_burst_has_next(vq, &burst))
 			break;
-		ret = packed_enqueue_one(vq, &burst, pkts[i], mergeable);
+		ret = packed_enqueue_one(vq, &burst, pkts[i], mergeable, log);
 		if (likely(ret == 0)) {
 			burst.packets++;
 			burst.bytes += pkts[i]->pkt_len;
@@ -630,20 +675,32 @@ packed_enqueue_burst(
 		}
 		rte_pktmbuf_free(pkts[i++]);
 	}
-	packed_burst_end(vq, &burst);
+	packed_burst_end(vq, &burst, log);
 	return i;
 }
 
 static uint16_t
 packed_enqueue_mergeable(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return packed_enqueue_burst(vq, pkts, n, true);
+	return packed_enqueue_burst(vq, pkts, n, true, false);
 }
 
 static uint16_t
 packed_enqueue_single(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return packed_enqueue_burst(vq, pkts, n, false);
+	return packed_enqueue_burst(vq, pkts, n, false, false);
+}
+
+static uint16_t
+packed_enqueue_mergeable_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+{
+	return packed_enqueue_burst(vq, pkts, n, true, true);
+}
+
+static uint16_t
+packed_enqueue_single_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+{
+	return packed_enqueue_burst(vq, pkts, n, false, true);
 }
 
 static int
@@ -679,6 +736,8 @@ packed_set_kicks(struct dynvhost_vq *vq, bool kicks)
 	__atomic_store_n(&vq->packed.device_event->flags,
 		kicks ? VRING_PACKED_EVENT_FLAG_ENABLE : VRING_PACKED_EVENT_FLAG_DISABLE,
 		__ATOMIC_RELEASE);
+	if (vq->log.log != NULL)
+		dirty_used(vq, 0, sizeof(*vq->packed.device_event));
 }
 
 /*
@@ -749,12 +808,17 @@ packed_pending(const struct dynvhost_vq *vq)
 static dynvhost_vq_dequeue_t
 packed_choose_dequeue(const struct dynvhost_vq *vq)
 {
-	return vq->enabled ? packed_dequeue_burst : packed_discard_burst;
+	if (vq->log.log != NULL)
+		return vq->enabled ? packed_dequeue_logged : packed_discard_logged;
+	return vq->enabled ? packed_dequeue_plain : packed_discard_plain;
 }
 
 static dynvhost_vq_enqueue_t
 packed_choose_enqueue(const struct dynvhost_vq *vq)
 {
+	if (vq->log.log != NULL)
+		return vq->mergeable ? packed_enqueue_mergeable_logged
+				     : packed_enqueue_single_logged;
 	return vq->mergeable ? packed_enqueue_mergeable : packed_enqueue_single;
 }
 

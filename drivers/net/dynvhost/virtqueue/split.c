@@ -43,6 +43,7 @@
 #include "chain.h"
 #include "copy.h"
 #include "defer.h"
+#include "dirty.h"
 #include "format.h"
 #include "net_hdr.h"
 #include "split_fast.h"
@@ -230,15 +231,33 @@ split_burst_begin(struct dynvhost_vq *vq, struct split_burst *burst)
 	return true;
 }
 
+/** Log the used elements from @p first on that have been written, and the index behind them. */
+static void
+split_log_used(const struct dynvhost_vq *vq, uint16_t first)
+{
+	const uint32_t slot = first & (vq->size - 1u);
+	const uint32_t n = (uint16_t)(vq->split.last_used - first);
+	const uint32_t part = RTE_MIN(n, vq->size - slot);
+	const uint64_t elem = sizeof(struct vring_used_elem);
+
+	dirty_used(vq, offsetof(struct vring_used, ring) + slot * elem, part * elem);
+	dirty_used(vq, offsetof(struct vring_used, ring), (n - part) * elem);
+	dirty_used(vq, offsetof(struct vring_used, idx), sizeof(uint16_t));
+}
+
 /** End a burst: publish what was given back, call the guest if it wants it, and count. */
 static inline void
-split_burst_end(struct dynvhost_vq *vq, const struct split_burst *burst)
+split_burst_end(struct dynvhost_vq *vq, const struct split_burst *burst, const bool log)
 {
 	if (vq->split.last_used != burst->first) {
+		if (log)
+			split_log_used(vq, burst->first);
 		/* Pairs with the driver's read barrier after loading the index: used elements, and
 		 * the packets behind them, are visible before it.
 		 */
 		__atomic_store_n(&vq->split.used->idx, vq->split.last_used, __ATOMIC_RELEASE);
+		if (log)
+			dirty_used(vq, offsetof(struct vring_used, idx), sizeof(uint16_t));
 		if (vq->call_fd >= 0) {
 			if (split_wants_call(vq, burst->first))
 				dynvhost_vq_call(vq);
@@ -301,9 +320,9 @@ split_dequeue_ordinary(struct dynvhost_vq *vq, struct split_burst *burst, struct
 }
 
 /** Move packets from the guest to the host. */
-static uint16_t
-split_dequeue_burst(
-	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+static inline uint16_t
+split_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
+	uint16_t n, const bool log)
 {
 	struct split_burst burst;
 	uint16_t left;
@@ -339,14 +358,27 @@ split_dequeue_burst(
 		}
 		split_push_used(vq, &burst, head, 0);
 	}
-	split_burst_end(vq, &burst);
+	split_burst_end(vq, &burst, log);
 	return (uint16_t)burst.packets;
 }
 
-/** Give back what the guest sends on a disabled ring, up to @p n chains. No packet is looked at. */
 static uint16_t
-split_discard_burst(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *pool,
-	__rte_unused struct rte_mbuf **pkts, uint16_t n)
+split_dequeue_plain(
+	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+{
+	return split_dequeue_burst(vq, pool, pkts, n, false);
+}
+
+static uint16_t
+split_dequeue_logged(
+	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
+{
+	return split_dequeue_burst(vq, pool, pkts, n, true);
+}
+
+/** Give back what the guest sends on a disabled ring, up to @p n chains. No packet is looked at. */
+static inline uint16_t
+split_discard_burst(struct dynvhost_vq *vq, uint16_t n, const bool log)
 {
 	struct split_burst burst;
 	uint16_t left;
@@ -363,8 +395,22 @@ split_discard_burst(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *poo
 		split_push_used(vq, &burst, head, 0);
 	}
 	dynvhost_vq_count(&vq->stats.discarded, (uint16_t)(vq->split.last_used - burst.first));
-	split_burst_end(vq, &burst);
+	split_burst_end(vq, &burst, log);
 	return 0;
+}
+
+static uint16_t
+split_discard_plain(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *pool,
+	__rte_unused struct rte_mbuf **pkts, uint16_t n)
+{
+	return split_discard_burst(vq, n, false);
+}
+
+static uint16_t
+split_discard_logged(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *pool,
+	__rte_unused struct rte_mbuf **pkts, uint16_t n)
+{
+	return split_discard_burst(vq, n, true);
 }
 
 /**
@@ -416,7 +462,7 @@ split_push_bufs(struct dynvhost_vq *vq, struct split_burst *burst, uint32_t len)
  */
 static inline int
 split_enqueue_one(struct dynvhost_vq *vq, struct split_burst *burst, const struct rte_mbuf *pkt,
-	const bool mergeable)
+	const bool mergeable, const bool log)
 {
 	struct dynvhost_chain *chain = vq->chain;
 	struct virtio_net_hdr_v1 hdr;
@@ -434,6 +480,8 @@ split_enqueue_one(struct dynvhost_vq *vq, struct split_burst *burst, const struc
 		return ret;
 	net_hdr_fill(&hdr, (uint16_t)chain->n_bufs);
 	copy_from_mbufs(chain, &hdr, vq->hdr_len, pkt);
+	if (log)
+		dirty_chain(vq, chain, need);
 	split_push_bufs(vq, burst, need);
 	return 0;
 }
@@ -460,8 +508,8 @@ split_enqueue_ordinary(
 
 /** Move packets from the host to the guest. */
 static inline uint16_t
-split_enqueue_burst(
-	struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, const bool mergeable)
+split_enqueue_burst(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n,
+	const bool mergeable, const bool log)
 {
 	struct split_burst burst;
 	uint16_t i = 0;
@@ -474,7 +522,7 @@ split_enqueue_burst(
 		i += split_enqueue_ordinary(vq, &burst, &pkts[i], n - i);
 		if (likely(i == n || burst.available == 0))
 			break;
-		ret = split_enqueue_one(vq, &burst, pkts[i], mergeable);
+		ret = split_enqueue_one(vq, &burst, pkts[i], mergeable, log);
 		if (likely(ret == 0)) {
 			burst.packets++;
 			burst.bytes += pkts[i]->pkt_len;
@@ -495,20 +543,32 @@ split_enqueue_burst(
 		}
 		rte_pktmbuf_free(pkts[i++]);
 	}
-	split_burst_end(vq, &burst);
+	split_burst_end(vq, &burst, log);
 	return i;
 }
 
 static uint16_t
 split_enqueue_mergeable(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return split_enqueue_burst(vq, pkts, n, true);
+	return split_enqueue_burst(vq, pkts, n, true, false);
 }
 
 static uint16_t
 split_enqueue_single(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return split_enqueue_burst(vq, pkts, n, false);
+	return split_enqueue_burst(vq, pkts, n, false, false);
+}
+
+static uint16_t
+split_enqueue_mergeable_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+{
+	return split_enqueue_burst(vq, pkts, n, true, true);
+}
+
+static uint16_t
+split_enqueue_single_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+{
+	return split_enqueue_burst(vq, pkts, n, false, true);
 }
 
 static int
@@ -543,22 +603,31 @@ split_attach(struct dynvhost_vq *vq, const struct dynvhost_vq_pins *pins)
 	vq->split.used = pins->used.hva;
 }
 
+/* Tell the driver which kicks are wanted; the event furthest away makes it kick once in 2^16 chains. */
 static void
-split_set_kicks(struct dynvhost_vq *vq, bool kicks)
+split_write_events(struct dynvhost_vq *vq, bool kicks)
 {
 	struct dynvhost_vq_split *split = &vq->split;
-	uint16_t event = split->last_avail;
+	uint16_t event = kicks ? split->last_avail : (uint16_t)(split->last_avail - 1);
 
 	if (!vq->event_idx) {
 		__atomic_store_n(
 			&split->used->flags, kicks ? 0 : VRING_USED_F_NO_NOTIFY, __ATOMIC_RELEASE);
 		return;
 	}
-	/* The event furthest away: the driver kicks once in 2^16 chains, to no effect. */
-	if (!kicks)
-		event--;
 	__atomic_store_n(split_avail_event(vq), event, __ATOMIC_RELAXED);
 	__atomic_store_n(&split->used->flags, 0, __ATOMIC_RELEASE);
+}
+
+static void
+split_set_kicks(struct dynvhost_vq *vq, bool kicks)
+{
+	split_write_events(vq, kicks);
+	if (vq->log.log == NULL)
+		return;
+	dirty_used(vq, offsetof(struct vring_used, flags), sizeof(uint16_t));
+	if (vq->event_idx)
+		dirty_used(vq, offsetof(struct vring_used, ring[vq->size]), sizeof(uint16_t));
 }
 
 /*
@@ -594,12 +663,16 @@ split_pending(const struct dynvhost_vq *vq)
 static dynvhost_vq_dequeue_t
 split_choose_dequeue(const struct dynvhost_vq *vq)
 {
-	return vq->enabled ? split_dequeue_burst : split_discard_burst;
+	if (vq->log.log != NULL)
+		return vq->enabled ? split_dequeue_logged : split_discard_logged;
+	return vq->enabled ? split_dequeue_plain : split_discard_plain;
 }
 
 static dynvhost_vq_enqueue_t
 split_choose_enqueue(const struct dynvhost_vq *vq)
 {
+	if (vq->log.log != NULL)
+		return vq->mergeable ? split_enqueue_mergeable_logged : split_enqueue_single_logged;
 	return vq->mergeable ? split_enqueue_mergeable : split_enqueue_single;
 }
 

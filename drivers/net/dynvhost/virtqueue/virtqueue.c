@@ -137,7 +137,9 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 
 	vq->dequeue = vq_dequeue_nothing;
 	vq_set_enqueue(vq, vq_enqueue_nothing);
-	vq->fast = dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth());
+	/* The short way does not log. */
+	vq->fast = vq->log.log != NULL ? NULL
+				       : dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth());
 	if (vq->n_rarps != 0) {
 		vq->dequeue = vq_dequeue_rarps;
 		return;
@@ -269,6 +271,7 @@ vq_detach(struct dynvhost_vq *vq)
 	vq->pins = NULL;
 	vq->view = NULL;
 	vq->call_fd = -1;
+	vq->log = (struct dynvhost_vq_log){.log = NULL};
 	vq_choose_bursts(vq);
 }
 
@@ -289,6 +292,7 @@ dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup)
 	vq->event_idx = (setup->features & (1ULL << VIRTIO_RING_F_EVENT_IDX)) != 0;
 	vq->indirect = (setup->features & (1ULL << VIRTIO_RING_F_INDIRECT_DESC)) != 0;
 	vq->enabled = setup->enabled;
+	vq->log = setup->log;
 	vq_attach(vq, pins, setup->view);
 	ret = vq->format->begin(vq, setup->base);
 	if (ret != 0) {
@@ -322,6 +326,7 @@ dynvhost_vq_move(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup)
 		return ret;
 	vq_attach(vq, pins, setup->view);
 	vq_unpin(old);
+	dynvhost_vq_set_log(vq, &setup->log);
 	return 0;
 }
 
@@ -374,6 +379,13 @@ dynvhost_vq_set_shared(struct dynvhost_vq *vq, bool shared)
 {
 	vq->shared = shared;
 	vq->enqueue = shared ? vq_enqueue_shared : vq->enqueue_alone;
+}
+
+void
+dynvhost_vq_set_log(struct dynvhost_vq *vq, const struct dynvhost_vq_log *log)
+{
+	vq->log = *log;
+	vq_choose_bursts(vq);
 }
 
 const char *

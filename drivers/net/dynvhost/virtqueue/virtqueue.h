@@ -25,6 +25,7 @@
 #include <rte_mempool.h>
 
 #include "dynvhost_mem.h"
+#include "dynvhost_mem_log.h"
 
 /** Largest ring of either format (virtio 1.2 §2.7, §2.8). */
 #define DYNVHOST_VQ_MAX_SIZE 32768u
@@ -86,6 +87,13 @@ typedef uint16_t (*dynvhost_vq_dequeue_t)(
 typedef uint16_t (*dynvhost_vq_enqueue_t)(
 	struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n);
 
+/** What of a virtqueue's writing is logged (dynvhost_mem_log.h). All zero: nothing. */
+struct dynvhost_vq_log {
+	struct dynvhost_mem_log *log; /**< pages of packets; NULL: nothing is logged */
+	bool ring;                    /**< what is written to the ring, too */
+	uint64_t used_gpa; /**< where writing to the `used` area is logged, as the front-end says */
+};
+
 /** What control wants a ring to be; all of it has been said by the front-end. */
 struct dynvhost_vq_setup {
 	const struct dynvhost_mem_view *view;
@@ -97,6 +105,7 @@ struct dynvhost_vq_setup {
 	uint32_t base; /**< position to start at, as SET_VRING_BASE has it; split: not looked at */
 	int call_fd;   /**< non-blocking eventfd, or -1: never notify; stays the caller's */
 	bool enabled;
+	struct dynvhost_vq_log log;
 };
 
 /** The three pinned areas of a ring; packed: `avail` is the driver's event, `used` ours. */
@@ -164,6 +173,7 @@ struct dynvhost_vq {
 	bool event_idx;
 	bool indirect;
 	int call_fd;
+	struct dynvhost_vq_log log;
 	/* Of a ring that several threads send to: `enqueue` takes the lock and calls this one. */
 	bool shared;
 	dynvhost_vq_enqueue_t enqueue_alone;
@@ -284,6 +294,12 @@ bool dynvhost_vq_has_work(struct dynvhost_vq *vq);
  * started or not. All of its queues outside. Control.
  */
 void dynvhost_vq_set_shared(struct dynvhost_vq *vq, bool shared);
+
+/**
+ * Log what a virtqueue writes from now on, in another log or not at all. The queue must be outside:
+ * when this returns, the log that was used before can go. Control.
+ */
+void dynvhost_vq_set_log(struct dynvhost_vq *vq, const struct dynvhost_vq_log *log);
 
 /** Words for a fault, for logs. Any thread. */
 const char *dynvhost_vq_fault_text(enum dynvhost_vq_fault fault);
