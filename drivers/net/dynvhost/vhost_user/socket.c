@@ -10,7 +10,9 @@
  * nor fds behind.
  *
  * All fds that come are received, wanted or not: those left behind the kernel would close in our
- * name, and a peer can make that take its time (closer.h).
+ * name, and a peer can make that take its time (closer.h). The same goes for fds that our table has no
+ * room for. So a read first looks, which gives us the fds while the socket keeps its own, and then
+ * takes; when fds are missing nothing is taken, and they go with the socket.
  */
 
 #include <errno.h>
@@ -137,41 +139,21 @@ dynvhost_conn_close(struct dynvhost_conn *conn)
 	dynvhost_conn_init(conn, -1);
 }
 
-/** Append received fds to a message that may have @p most of them. @return whether all fit. */
-static bool
-conn_keep_fds(struct dynvhost_conn *conn, struct msghdr *hdr, uint32_t most)
-{
-	struct dynvhost_msg *in = &conn->in;
-	struct cmsghdr *cmsg;
-	bool fit = true;
-	int fd;
+/** fds that came with bytes. */
+struct conn_fds {
+	int fd[DYNVHOST_CONN_FDS_MAX];
+	unsigned int n;
+	bool lost; /**< there were more, and our fd table takes no more */
+};
 
-	for (cmsg = CMSG_FIRSTHDR(hdr); cmsg != NULL; cmsg = CMSG_NXTHDR(hdr, cmsg)) {
-		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t at = CMSG_LEN(0); at < cmsg->cmsg_len; at += sizeof(fd)) {
-			memcpy(&fd, (const uint8_t *)cmsg + at, sizeof(fd));
-			if (in->n_fds < most) {
-				in->fd[in->n_fds++] = fd;
-				continue;
-			}
-			conn_close_fd(conn, fd);
-			fit = false;
-		}
-	}
-	return fit;
-}
-
-/**
- * Receive what is there of @p len bytes of a message that may have @p most fds.
- * @return bytes, 0 at the end, -errno; -EMFILE: too many fds, or some were lost.
- */
+/** Receive at most @p len bytes, and what comes with them. @return as recvmsg(2), or -errno. */
 static ssize_t
-conn_receive(struct dynvhost_conn *conn, void *bytes, uint32_t len, uint32_t most)
+conn_recvmsg(
+	const struct dynvhost_conn *conn, void *bytes, size_t len, int flags, struct conn_fds *fds)
 {
 	union {
 		struct cmsghdr align;
-		uint8_t space[CMSG_SPACE(DYNVHOST_CONN_FDS_MAX * sizeof(int))];
+		uint8_t space[CMSG_SPACE(sizeof(fds->fd))];
 	} control;
 	struct iovec iov = {.iov_base = bytes, .iov_len = len};
 	struct msghdr hdr = {
@@ -180,14 +162,77 @@ conn_receive(struct dynvhost_conn *conn, void *bytes, uint32_t len, uint32_t mos
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	ssize_t n = recvmsg(conn->fd, &hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = recvmsg(conn->fd, &hdr, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
+	fds->n = 0;
+	fds->lost = false;
 	if (n < 0)
 		return -errno;
-	if (!conn_keep_fds(conn, &hdr, most))
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&hdr); cmsg != NULL;
+		cmsg = CMSG_NXTHDR(&hdr, cmsg)) {
+		const size_t bytes_of_fds = cmsg->cmsg_len - CMSG_LEN(0);
+
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		memcpy(fds->fd, CMSG_DATA(cmsg), bytes_of_fds);
+		fds->n = (unsigned int)(bytes_of_fds / sizeof(fds->fd[0]));
+	}
+	fds->lost = (hdr.msg_flags & MSG_CTRUNC) != 0;
+	return n;
+}
+
+/** Append received fds to a message that may have @p most of them. @return whether all fit. */
+static bool
+conn_keep_fds(struct dynvhost_conn *conn, const struct conn_fds *fds, uint32_t most)
+{
+	struct dynvhost_msg *in = &conn->in;
+	bool fit = true;
+
+	for (unsigned int i = 0; i < fds->n; i++) {
+		if (in->n_fds < most) {
+			in->fd[in->n_fds++] = fds->fd[i];
+			continue;
+		}
+		conn_close_fd(conn, fds->fd[i]);
+		fit = false;
+	}
+	return fit;
+}
+
+/** Close fds that somebody else holds too. */
+static void
+conn_close_copies(const struct conn_fds *fds)
+{
+	for (unsigned int i = 0; i < fds->n; i++)
+		close(fds->fd[i]);
+}
+
+/**
+ * Receive what is there of @p len bytes of a message that may have @p most fds.
+ * @return bytes, 0 at the end, -errno; -EMFILE: too many fds, or no room for them.
+ */
+static ssize_t
+conn_receive(struct dynvhost_conn *conn, void *bytes, uint32_t len, uint32_t most)
+{
+	struct conn_fds seen, taken;
+	ssize_t n = conn_recvmsg(conn, bytes, len, MSG_PEEK, &seen);
+
+	if (n < 0)
+		return n;
+	if (seen.lost) {
+		conn_close_copies(&seen);
 		return -EMFILE;
-	/* The kernel has dropped fds: our fd table takes no more. */
-	return (hdr.msg_flags & MSG_CTRUNC) != 0 ? -EMFILE : n;
+	}
+	/* No more than was looked at: behind it may be fds that were not. */
+	n = conn_recvmsg(conn, bytes, (size_t)n, 0, &taken);
+	/* A look goes one message too far: its fds may still be there, as those of the next one. */
+	if (taken.n == 0 && !taken.lost) {
+		conn_close_copies(&seen);
+		return n;
+	}
+	/* Copies of what was seen, as far as there was room for them. */
+	conn_close_copies(&taken);
+	return conn_keep_fds(conn, &seen, most) ? n : -EMFILE;
 }
 
 static ssize_t
