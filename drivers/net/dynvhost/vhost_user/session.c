@@ -22,6 +22,8 @@
 
 /** A queue inside one burst for longer than this is worth a line in the log. */
 #define SESSION_STUCK_US 10000
+/** How often rings are tried again that could not start for the moment. */
+#define SESSION_LATE_US 20000
 /** Lines that front-ends can cause: so many at once, then one per interval. */
 #define SESSION_LOG_BURST       20
 #define SESSION_LOG_INTERVAL_US 5000000
@@ -393,6 +395,20 @@ dynvhost_session_open(struct dynvhost_session *session)
 	session->connected = true;
 }
 
+/** Start rings late. Queues that are inside a burst just now put it off; nobody waits for them. */
+static void
+session_start_late(struct dynvhost_session *session)
+{
+	if (session->held || session->now_us < session->late_next_us ||
+		!session_has_late_rings(session))
+		return;
+	session->late_next_us = session->now_us + SESSION_LATE_US;
+	session_hold(session, session->now_us);
+	if (session_is_outside(session))
+		session_start_rings(session);
+	session_release(session);
+}
+
 enum dynvhost_session_result
 dynvhost_session_tick(struct dynvhost_session *session, uint64_t now_us)
 {
@@ -407,6 +423,7 @@ dynvhost_session_tick(struct dynvhost_session *session, uint64_t now_us)
 		session_log_blocked(session);
 		return DYNVHOST_SESSION_CLOSE;
 	}
+	session_start_late(session);
 	session_update_link(session);
 	session_close_idle(session);
 	session_watch_calls(session);

@@ -151,6 +151,9 @@ struct dynvhost_session {
 	uint64_t held_since_us;
 	struct dynvhost_gate_snapshot *snapshot; /**< one per gate, taken when the hold began */
 
+	uint64_t
+		late_next_us; /**< when rings that could not start for the moment are tried again */
+
 	/* Closing idle guest memory. */
 	uint64_t watch_next_us; /**< when queues are looked at again (session_watch.c) */
 	uint64_t idle_began_us; /**< when the pass under way, or the last one, began */
@@ -219,8 +222,8 @@ dynvhost_session_is_parked(const struct dynvhost_session *session)
 }
 
 /**
- * Notice what queues did by themselves (faults, notifications that do not end), and close guest
- * memory that is idle. To be called now and then.
+ * Notice what queues did by themselves (faults, notifications that do not end), start rings that
+ * could not start before, and close guest memory that is idle. To be called now and then.
  * @return DONE or CLOSE.
  */
 enum dynvhost_session_result

@@ -57,6 +57,9 @@ void session_start_rings(struct dynvhost_session *session);
 /** What a ring waits for that has everything and could not start with it. */
 const char *session_start_error_text(int error);
 
+/** Whether a ring has all it needs and did not start for a reason that passes. */
+bool session_has_late_rings(const struct dynvhost_session *session);
+
 /** Stop one ring and remember its position. Queues outside. */
 void session_stop_ring(struct dynvhost_session *session, uint16_t index);
 

@@ -130,10 +130,20 @@ rings_can_start(const struct dynvhost_session *session, uint16_t index)
 	       ring->size != 0 && !dynvhost_vq_is_started(&session->config.vq[index]);
 }
 
+/** Whether a ring that did not start for this reason may do so by and by. */
+static bool
+rings_error_passes(int rc)
+{
+	return rc == -EAGAIN || rc == -ENOMEM;
+}
+
 static const char *
 rings_error_text(int rc)
 {
 	switch (rc) {
+	case -EAGAIN:
+	case -ENOMEM:
+		return "its memory cannot be opened now, tried again from time to time";
 	case -EINVAL:
 		return "bad size, base or alignment";
 	case -EFAULT:
@@ -152,6 +162,9 @@ session_start_error_text(int error)
 	switch (error) {
 	case -EINVAL:
 		return "size, base and addresses that fit a ring";
+	case -EAGAIN:
+	case -ENOMEM:
+		return "room to open its memory";
 	case -ENOSPC:
 		return "a larger map-max";
 	case -ENOTRECOVERABLE:
@@ -233,7 +246,8 @@ rings_start(struct dynvhost_session *session, uint16_t index)
 		rc = dynvhost_vq_start(vq, &setup);
 	ring->start_error = rc;
 	if (rc < 0) {
-		dynvhost_notify(ring->err_fd);
+		if (!rings_error_passes(rc))
+			dynvhost_notify(ring->err_fd);
 		if (rc != -ENOSPC)
 			rings_log_no_start(session, index, rc);
 		return;
@@ -250,6 +264,16 @@ session_start_rings(struct dynvhost_session *session)
 		if (rings_can_start(session, i))
 			rings_start(session, i);
 	}
+}
+
+bool
+session_has_late_rings(const struct dynvhost_session *session)
+{
+	for (uint16_t i = 0; i < session->config.n_rings; i++) {
+		if (rings_error_passes(session->ring[i].start_error) && rings_can_start(session, i))
+			return true;
+	}
+	return false;
 }
 
 void
