@@ -136,6 +136,7 @@ struct dynvhost_mem_region {
 struct dynvhost_mem_view {
 	struct dynvhost_mem *mem;
 	uint32_t n_regions;
+	uint16_t *times; /**< for each region, how often it was added and not removed */
 	struct dynvhost_mem_region *region[];
 };
 
@@ -239,13 +240,18 @@ const char *dynvhost_mem_engine_reason(const struct dynvhost_mem *mem);
 int dynvhost_mem_view_build(struct dynvhost_mem *mem, const struct dynvhost_mem_view *old,
 	const struct dynvhost_mem_slot *slots, uint32_t n_slots, struct dynvhost_mem_view **view);
 
-/** As dynvhost_mem_view_build(), for @p old (may be NULL) plus one region. */
+/**
+ * As dynvhost_mem_view_build(), for @p old (may be NULL) plus one region.
+ *
+ * A region of @p old may be added again, as often as a device has queues: front-ends of the field
+ * (QEMU before 8.0) do so once for each pair of them, and remove it as often.
+ */
 int dynvhost_mem_view_add(struct dynvhost_mem *mem, const struct dynvhost_mem_view *old,
 	const struct dynvhost_mem_slot *slot, struct dynvhost_mem_view **view);
 
 /**
  * A view of @p old without the region whose gpa, size and uva are those of @p slot (fd and offset
- * are not looked at).
+ * are not looked at); one that was added more than once is still there, once less.
  *
  * @return 0; -ENOENT (no such region), -ENOMEM.
  */

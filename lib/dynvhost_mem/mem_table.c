@@ -21,6 +21,9 @@
 /** Guest fields keep their alignment in the window as far as this: every ring field's, by far. */
 #define TABLE_PHASE UINT64_C(4096)
 
+/** How often a region can be added: once for each pair of queues that a device can have. */
+#define TABLE_MAX_TIMES 128
+
 /** A range of addresses, and the region it stands for. */
 struct table_range {
 	uint64_t first;
@@ -234,24 +237,29 @@ static struct dynvhost_mem_view *
 table_new_view(struct dynvhost_mem *mem, uint32_t n_regions)
 {
 	struct dynvhost_mem_view *view = dynvhost_mem_sys->calloc(
-		1, sizeof(*view) + n_regions * sizeof(view->region[0]));
+		1, sizeof(*view) + n_regions * (sizeof(view->region[0]) + sizeof(view->times[0])));
 
-	if (view == NULL)
+	if (view == NULL) {
 		mem_fail(mem, -ENOMEM, "no memory for a view");
-	else
-		view->mem = mem;
+		return NULL;
+	}
+	view->mem = mem;
+	view->times = (uint16_t *)&view->region[n_regions];
 	return view;
 }
 
 /** Put a region into its place in a view that has room for it. */
 static void
-table_insert(struct dynvhost_mem_view *view, struct mem_region *region)
+table_insert(struct dynvhost_mem_view *view, struct mem_region *region, uint16_t times)
 {
 	uint32_t i = view->n_regions++;
 
-	for (; i > 0 && view->region[i - 1]->gpa > region->pub.gpa; i--)
+	for (; i > 0 && view->region[i - 1]->gpa > region->pub.gpa; i--) {
 		view->region[i] = view->region[i - 1];
+		view->times[i] = view->times[i - 1];
+	}
 	view->region[i] = &region->pub;
+	view->times[i] = times;
 }
 
 /** Hand the slots' fds over to the files, each number once. The view has one region per slot. */
@@ -296,7 +304,7 @@ table_make_view(struct dynvhost_mem *mem, const struct dynvhost_mem_view *kept,
 	for (i = 0; i < n_kept; i++) {
 		region = mem_region_of(kept->region[i]);
 		region->refs++;
-		table_insert(view, region);
+		table_insert(view, region, kept->times[i]);
 	}
 	for (i = 0; i < n_slots; i++) {
 		rc = table_get_region(mem, old, &slots[i], &region);
@@ -304,7 +312,7 @@ table_make_view(struct dynvhost_mem *mem, const struct dynvhost_mem_view *kept,
 			dynvhost_mem_view_release(view);
 			return rc;
 		}
-		table_insert(view, region);
+		table_insert(view, region, 1);
 	}
 	table_adopt_fds(view, slots, n_slots);
 	*made = view;
@@ -342,38 +350,75 @@ dynvhost_mem_view_build(struct dynvhost_mem *mem, const struct dynvhost_mem_view
 	return table_judge_and_make(mem, NULL, old, slots, n_slots, view);
 }
 
+/** Where in a view the region with the numbers of @p slot is; n_regions: nowhere. */
+static uint32_t
+table_find(const struct dynvhost_mem_view *view, const struct dynvhost_mem_slot *slot)
+{
+	uint32_t i;
+
+	for (i = 0; i < view->n_regions; i++)
+		if (view->region[i]->gpa == slot->gpa && view->region[i]->size == slot->size &&
+			view->region[i]->uva == slot->uva)
+			break;
+	return i;
+}
+
+/** Where in a view the very region is that a slot describes, file included; n_regions: nowhere. */
+static uint32_t
+table_find_again(struct dynvhost_mem *mem, const struct dynvhost_mem_view *view,
+	const struct dynvhost_mem_slot *slot)
+{
+	uint32_t at = table_find(view, slot);
+	struct mem_file *file;
+
+	if (at == view->n_regions || mem_file_get(mem, slot, &file) != 0)
+		return view->n_regions;
+	if (table_find_same(view, slot, file) == NULL)
+		at = view->n_regions;
+	mem_file_put(mem, file);
+	return at;
+}
+
 int
 dynvhost_mem_view_add(struct dynvhost_mem *mem, const struct dynvhost_mem_view *old,
 	const struct dynvhost_mem_slot *slot, struct dynvhost_mem_view **view)
 {
-	return table_judge_and_make(mem, old, NULL, slot, 1, view);
+	uint32_t at = old == NULL ? 0 : table_find_again(mem, old, slot);
+	int rc;
+
+	/* What is too often is an overlap. */
+	if (old == NULL || at == old->n_regions || old->times[at] == TABLE_MAX_TIMES)
+		return table_judge_and_make(mem, old, NULL, slot, 1, view);
+	rc = table_make_view(mem, old, NULL, NULL, 0, view);
+	if (rc != 0)
+		return rc;
+	(*view)->times[at]++;
+	mem_file_adopt(mem_region_of(old->region[at])->file, slot->fd);
+	return 0;
 }
 
 int
 dynvhost_mem_view_remove(struct dynvhost_mem *mem, const struct dynvhost_mem_view *old,
 	const struct dynvhost_mem_slot *slot, struct dynvhost_mem_view **view)
 {
-	const struct dynvhost_mem_region *gone = NULL;
+	uint32_t gone = old == NULL ? 0 : table_find(old, slot);
 	struct dynvhost_mem_view *smaller;
 	uint32_t i;
 
-	for (i = 0; old != NULL && i < old->n_regions && gone == NULL; i++)
-		if (old->region[i]->gpa == slot->gpa && old->region[i]->size == slot->size &&
-			old->region[i]->uva == slot->uva)
-			gone = old->region[i];
-	if (gone == NULL)
+	if (old == NULL || gone == old->n_regions)
 		return mem_fail(mem, -ENOENT, "no region at gpa 0x%jx with %ju bytes at 0x%jx",
 			(uintmax_t)slot->gpa, (uintmax_t)slot->size, (uintmax_t)slot->uva);
-	smaller = table_new_view(mem, old->n_regions - 1);
+	smaller = table_new_view(mem, old->n_regions);
 	if (smaller == NULL)
 		return -ENOMEM;
 	for (i = 0; i < old->n_regions; i++) {
 		struct mem_region *region = mem_region_of(old->region[i]);
+		uint16_t times = old->times[i] - (i == gone);
 
-		if (&region->pub == gone)
+		if (times == 0)
 			continue;
 		region->refs++;
-		smaller->region[smaller->n_regions++] = &region->pub;
+		table_insert(smaller, region, times);
 	}
 	*view = smaller;
 	return 0;

@@ -542,6 +542,52 @@ regions_come_and_go_one_by_one(void **state)
 	dynvhost_mem_destroy(mem);
 }
 
+/* As QEMU before 8.0 does for each pair of queues, on the same connection. */
+static void
+region_added_again_goes_with_its_last_removal(void **state)
+{
+	struct dynvhost_mem *mem = mt_create(NULL);
+	struct table_before before = table_before();
+	struct dynvhost_mem_view *view = NULL, *next;
+	struct dynvhost_mem_slot slot, other;
+	int fd = mt_memfd(SIZE);
+	unsigned int fds = 0;
+	int i;
+
+	for (i = 0; i < 128; i++) {
+		slot = mt_slot(MT_GPA, SIZE, 0, fd);
+		assert_int_equal(dynvhost_mem_view_add(mem, view, &slot, &next), 0);
+		dynvhost_mem_view_release(view);
+		view = next;
+		assert_int_equal(view->n_regions, 1);
+		mt_hva(view, MT_GPA, SIZE, DYNVHOST_MEM_WRITE);
+		fds = i == 0 ? mt_count_fds() : fds;
+		assert_int_equal(mt_count_fds(), fds);
+	}
+	slot = mt_slot(MT_GPA, SIZE, 0, fd);
+	assert_int_equal(dynvhost_mem_view_add(mem, view, &slot, &next), -EEXIST);
+	close(slot.fd);
+	/* The same place, but not the same memory. */
+	other = slot;
+	other.fd = mt_memfd(SIZE);
+	assert_int_equal(dynvhost_mem_view_add(mem, view, &other, &next), -EEXIST);
+	close(other.fd);
+	slot.fd = -1;
+	for (i = 0; i < 128; i++) {
+		assert_int_equal(mt_reach(fd).storable, SIZE);
+		assert_int_equal(dynvhost_mem_view_remove(mem, view, &slot, &next), 0);
+		dynvhost_mem_view_release(view);
+		view = next;
+	}
+	assert_int_equal(view->n_regions, 0);
+	assert_int_equal(dynvhost_mem_view_remove(mem, view, &slot, &next), -ENOENT);
+	dynvhost_mem_view_release(view);
+	close(fd);
+	assert_int_equal(mt_count_fds(), before.fds);
+	assert_int_equal(mt_count_maps(), before.maps);
+	dynvhost_mem_destroy(mem);
+}
+
 static void
 adding_and_removing_for_ever_leaks_nothing(void **state)
 {
@@ -627,6 +673,7 @@ main(void)
 		cmocka_unit_test(the_last_fd_of_a_file_goes_to_whom_it_shall),
 		cmocka_unit_test(the_same_table_keeps_open_pages),
 		cmocka_unit_test(regions_come_and_go_one_by_one),
+		cmocka_unit_test(region_added_again_goes_with_its_last_removal),
 		cmocka_unit_test(adding_and_removing_for_ever_leaks_nothing),
 		cmocka_unit_test(front_end_addresses_lead_to_guest_addresses),
 		cmocka_unit_test(bad_configurations_are_refused),
