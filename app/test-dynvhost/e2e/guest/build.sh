@@ -15,7 +15,7 @@ set -euo pipefail
 readonly HERE=${BASH_SOURCE[0]%/*}
 readonly PROGRAMS=(iperf3 ethtool)
 # What a guest may be asked to load; each comes with everything it needs.
-readonly MODULES=(virtio_pci virtio_net virtio_balloon virtio_mem)
+readonly MODULES=(virtio_pci virtio_net virtio_balloon virtio_mem 8021q)
 
 fail()
 {

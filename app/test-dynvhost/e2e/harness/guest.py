@@ -10,7 +10,7 @@ from typing import Any
 
 from .accel import accelerator
 from .console import Console
-from .errors import Failure, Skip, Timeout
+from .errors import Failure, Skip, Timeout, check
 from .exposure import Exposure, memory_files, reach
 from .lab import Lab
 from .qmp import Qmp
@@ -20,6 +20,7 @@ QEMU = 'qemu-system-x86_64'
 BOOT_SECONDS = 60.0
 MEMORY_SLOTS = 4
 GLANCE_SECONDS = 0.02
+QUIT_SECONDS = 10.0
 KERNEL_COMMAND_LINE = 'console=ttyS0 quiet no_timer_check panic=-1'
 
 
@@ -28,14 +29,19 @@ class Guest:
 
     `hugetlb` puts its RAM on 2 MiB pages instead of 4 KiB ones; either way it is a memfd that the
     front-end hands to the switch. More RAM can be plugged in up to `max_memory_mb`. `devices` are
-    further QEMU devices, `modules` the guest's drivers for them. Started at once; `wait_ready`
-    tells when it can be talked to.
+    further QEMU devices, `modules` the guest's drivers for them. `nic` are options of the network
+    devices (which start with a comma), each with so many pairs of `queues`; a front-end that
+    `listens` has the switch connect to it. `kernel` are options of the guest's kernel, `machine`
+    those of QEMU's. One with an `incoming` address waits for another one to migrate there, whose
+    name it has as its `station`. Started at once; `wait_ready` tells when it can be talked to.
     """
 
     def __init__(self, lab: Lab, name: str, sockets: Sequence[Path],
                  addresses: Sequence[str] = (), *, memory_mb: int = 256, hugetlb: bool = False,
                  max_memory_mb: int = 0, devices: Sequence[str] = (),
-                 modules: Sequence[str] = (), accel: str | None = None) -> None:
+                 modules: Sequence[str] = (), nic: str = '', queues: int = 1,
+                 listens: bool = False, kernel: str = '', machine: str = '', incoming: str = '',
+                 station: str = '', cpus: int = 1, accel: str | None = None) -> None:
         self.lab = lab
         self.name = name
         self.sockets = list(sockets)
@@ -45,6 +51,14 @@ class Guest:
         self.max_memory_mb = max_memory_mb
         self.devices = list(devices)
         self.modules = list(modules)
+        self.nic = nic
+        self.queues = queues
+        self.listens = listens
+        self.kernel = kernel
+        self.machine = machine
+        self.incoming = incoming
+        self.station = station or name
+        self.cpus = cpus
         self._accel = accel or accelerator(lab.settings)
         self.console: Console | None = None
         self.start()
@@ -62,9 +76,11 @@ class Guest:
         kernel, initrd = image / 'vmlinuz', image / 'initrd.img'
         if not kernel.exists() or not initrd.exists():
             raise Skip(f'no guest image in {image}: run tools/setup.sh')
-        options = [KERNEL_COMMAND_LINE, f'dynvhost.name={self.name}']
+        options = [KERNEL_COMMAND_LINE, f'dynvhost.name={self.station}']
         if self.addresses:
             options.append('dynvhost.ip=' + ','.join(self.addresses))
+        if self.kernel:
+            options.append(self.kernel)
         if self.modules:
             options.append('dynvhost.modules=' + ','.join(self.modules))
         return ['-kernel', str(kernel), '-initrd', str(initrd), '-append', ' '.join(options)]
@@ -79,13 +95,16 @@ class Guest:
     def _network_argv(self) -> list[str]:
         # QEMU 7.2 crashes with MSI-X and vhost-user unless KVM does the interrupts.
         vectors = '' if self._accel == 'kvm' else ',vectors=0'
+        role = ',server=on,wait=off' if self.listens else ',reconnect=1'
+        queues = f',queues={self.queues}' if self.queues > 1 else ''
+        multiqueue = ',mq=on' if self.queues > 1 else ''
         argv = []
         for index, socket in enumerate(self.sockets):
-            mac = f'52:54:00:{_number(self.name):02x}:00:{index:02x}'
-            argv += ['-chardev', f'socket,id=vu{index},path={socket},reconnect=1',
-                     '-netdev', f'vhost-user,id=net{index},chardev=vu{index}',
-                     '-device',
-                     f'virtio-net-pci,netdev=net{index},mac={mac},romfile={vectors}']
+            mac = f'52:54:00:{_number(self.station):02x}:00:{index:02x}'
+            argv += ['-chardev', f'socket,id=vu{index},path={socket}{role}',
+                     '-netdev', f'vhost-user,id=net{index},chardev=vu{index}{queues}',
+                     '-device', f'virtio-net-pci,netdev=net{index},mac={mac},romfile={multiqueue}'
+                     f'{vectors}{self.nic}']
         return argv
 
     def start(self) -> None:
@@ -96,12 +115,14 @@ class Guest:
         for stale in (self.console_path, self._qmp_path):
             stale.unlink(missing_ok=True)
         argv = [QEMU, '-name', self.name, '-nodefaults', '-no-user-config', '-display', 'none',
-                '-machine', 'q35', '-accel', self._accel, '-smp', '1', '-cpu', 'max',
+                '-machine', 'q35' + self.machine, '-accel', self._accel,
+                '-smp', str(self.cpus), '-cpu', 'max',
                 '-chardev', f'socket,id=con,path={self.console_path},server=on,wait=off,'
                 f'logfile={base.with_suffix(".serial.log")},logappend=on',
                 '-serial', 'chardev:con', '-qmp', f'unix:{self._qmp_path},server=on,wait=off',
-                *self._memory_argv(), *self._boot_argv(), *self._network_argv(),
-                *(word for device in self.devices for word in ('-device', device))]
+                *self._memory_argv(), *self._boot_argv(),
+                *(word for device in self.devices for word in ('-device', device)),
+                *self._network_argv(), *(['-incoming', self.incoming] if self.incoming else [])]
         self.process = self.lab.spawn(self.name, argv)
         self._connect_console()
 
@@ -166,6 +187,27 @@ class Guest:
 
     def kill(self) -> None:
         self.process.kill()
+
+    def start_migration(self, target: 'Guest') -> None:
+        """Begin to move the running guest to `target`, which waits for it."""
+        self.qmp('migrate', uri=target.incoming)
+
+    def wait_migrated(self, timeout: float) -> dict[str, Any]:
+        """Wait until the guest has moved; it is to be talked to at its new place from then on.
+        Returns what QEMU has counted."""
+        return until(self._migrated, timeout, f'{self.name} to migrate', every=0.1)
+
+    def _migrated(self) -> dict[str, Any] | None:
+        told = self.qmp('query-migrate')
+        status = told.get('status', 'none')
+        check(status not in ('failed', 'cancelled'), f'{self.name} does not migrate: {told}')
+        return told if status == 'completed' else None
+
+    def quit(self) -> None:
+        """End QEMU in the orderly way, whatever the guest does."""
+        self.process.end_expected = True
+        self.qmp('quit')
+        self.process.wait(QUIT_SECONDS)
 
     def exposed_to(self, pid: int) -> Exposure:
         """How much of this guest's memory the process `pid` can reach now."""

@@ -15,19 +15,22 @@ from .wait import until
 
 IPERF_PORT = 5201
 WEB_PORT = 8000
+# What may be on its way in one stream.
+WINDOW_BYTES = 4 << 20
 PATIENCE_SECONDS = 5.0
 # The slowest rate at which emulated guests on a busy machine still count as alive.
 SLOWEST_MB_PER_SECOND = 2
 
 
 class Pair:
-    """Guests `a` and `b`, booted together and ready to be talked to; `only_a` is what Guest is to
-    be told about `a` alone."""
+    """Guests `a` and `b`, booted together and ready to be talked to; `both` is what Guest is to be
+    told about them besides, `only_a` what about `a` alone."""
 
     def __init__(self, lab: Lab, sockets: Sequence[Path], hugetlb: bool = False,
                  memory_mb: int = 256, names: tuple[str, str] = ('a', 'b'),
-                 only_a: Mapping[str, Any] | None = None) -> None:
-        both: dict[str, Any] = {'hugetlb': hugetlb, 'memory_mb': memory_mb}
+                 only_a: Mapping[str, Any] | None = None,
+                 both: Mapping[str, Any] | None = None) -> None:
+        both = {'hugetlb': hugetlb, 'memory_mb': memory_mb, **(both or {})}
         self.a = Guest(lab, names[0], sockets[:1], ['10.0.0.1/24'], **{**both, **(only_a or {})})
         self.b = Guest(lab, names[1], sockets[1:], ['10.0.0.2/24'], **both)
         self.a.wait_ready()
@@ -92,16 +95,20 @@ def wait_listening(guest: Guest, port: int) -> None:
 
 
 def iperf(source: Guest, target: Guest, megabytes: int,
-          look: Callable[[], object] = lambda: None) -> float:
-    """Send so much over TCP, and `look` again and again meanwhile; returns Mbit/s."""
+          look: Callable[[], object] = lambda: None, streams: int = 1) -> float:
+    """Send so much over TCP, in so many streams, and `look` again and again meanwhile; returns
+    Mbit/s."""
     target.ok('pidof iperf3 >/dev/null || iperf3 -s -D')
     wait_listening(target, IPERF_PORT)
     limit = 10 + megabytes / SLOWEST_MB_PER_SECOND
-    command = f'iperf3 -J -c {target.address} -n {megabytes}M'
-    report = json.loads(source.watch(command, look, limit))['end']
+    command = f'iperf3 -J -c {target.address} -n {megabytes}M -P {streams}'
+    report = json.loads(source.watch(command, look, limit))
+    check('error' not in report, f'iperf3 of {source.name} says: {report.get("error")}')
+    report = report['end']
     sent, received = report['sum_sent']['bytes'], report['sum_received']['bytes']
-    # iperf3 stops its clock, and its count, when the sender is done: the last window is not in.
-    check(sent >= megabytes << 20 and received >= 0.9 * sent,
+    # iperf3 stops its clock, and its count, when the sender is done: the last windows are not in.
+    windows = 0.1 * sent + (streams - 1) * WINDOW_BYTES
+    check(sent >= megabytes << 20 and received >= sent - windows,
           f'iperf3 sent {sent} bytes, {received} arrived')
     return report['sum_received']['bits_per_second'] / 1e6
 
