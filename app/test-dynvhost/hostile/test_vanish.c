@@ -47,7 +47,7 @@ vanish_expect_nothing_left(struct rig *rig, unsigned int idle)
 	rig_wait_fds(idle);
 	exposure_read(&rig->ram, &exposure);
 	assert_int_equal(exposure.mapped, 0);
-	assert_false(port_link_up(&rig->port));
+	port_wait_link(&rig->port, false);
 }
 
 /* Play the first @p bytes of the session on fresh rings that hold packets, and go. */

@@ -22,17 +22,34 @@
 #include "gate.h"
 #include "virtqueue.h"
 
+/** Packets of a queue by size and kind; of those that its bursts have moved. */
+struct dynvhost_queue_kinds {
+	uint64_t undersize; /**< less than 64 bytes */
+	uint64_t size_64;
+	uint64_t size_65_127;
+	uint64_t size_128_255;
+	uint64_t size_256_511;
+	uint64_t size_512_1023;
+	uint64_t size_1024_1518;
+	uint64_t size_1519_max;
+	uint64_t multicast;
+	uint64_t broadcast;
+};
+
 /** An ethdev queue: a gate, and for now the ring it serves and the mempool it fills from. */
 struct dynvhost_queue {
 	struct dynvhost_gate gate;
 	struct dynvhost_vq *vq;
 	struct rte_mempool *pool; /**< receive queues only */
+	atomic_bool counts_kinds; /**< somebody has asked how many packets there are of each kind */
 	uint8_t retries;          /**< transmit queues only: of bursts that come out short */
 	bool deferred;            /**< not to be started with the port */
 	uint16_t n_desc;          /**< as asked for; the guest decides the ring's real size */
 	int intr_fd; /**< receive queues: what applications wait for (dynvhost_intr.c); -1: none */
 	int wake_fd; /**< signalled by us; -1: none */
 	int kick_fd; /**< signalled by the guest; the session's; -1: none */
+	struct dynvhost_queue_kinds kinds;      /**< written by the queue's thread */
+	struct dynvhost_queue_kinds kinds_base; /**< at the last reset */
 };
 
 /** Whether a ring serves: as it is, and as the application was told by the public API. */

@@ -7,11 +7,96 @@
  */
 
 #include <rte_cycles.h>
+#include <rte_ether.h>
 
 #include "dynvhost_ethdev.h"
 
 /** A wait for guest buffers; a guest's driver that is awake offers some within as much. */
 #define TX_RETRY_US 1
+
+/** Packets looked at before they are sent: they are gone afterwards. */
+#define RXTX_KINDS_CHUNK 64
+
+/** What is counted of a packet. */
+struct rxtx_kind {
+	uint32_t len;
+	bool multicast;
+	bool broadcast;
+};
+
+static inline bool
+rxtx_counts_kinds(struct dynvhost_queue *queue)
+{
+	return atomic_load_explicit(&queue->counts_kinds, memory_order_relaxed);
+}
+
+static struct rxtx_kind
+rxtx_kind_of(const struct rte_mbuf *pkt)
+{
+	const struct rte_ether_addr *to = rte_pktmbuf_mtod(pkt, const struct rte_ether_addr *);
+	bool has_address = pkt->data_len >= sizeof(*to);
+
+	return (struct rxtx_kind){
+		.len = pkt->pkt_len,
+		.multicast = has_address && rte_is_multicast_ether_addr(to),
+		.broadcast = has_address && rte_is_broadcast_ether_addr(to),
+	};
+}
+
+static uint64_t *
+rxtx_size_counter(struct dynvhost_queue_kinds *kinds, uint32_t len)
+{
+	if (len < 64)
+		return &kinds->undersize;
+	if (len == 64)
+		return &kinds->size_64;
+	if (len < 128)
+		return &kinds->size_65_127;
+	if (len < 256)
+		return &kinds->size_128_255;
+	if (len < 512)
+		return &kinds->size_256_511;
+	if (len < 1024)
+		return &kinds->size_512_1023;
+	return len < 1519 ? &kinds->size_1024_1518 : &kinds->size_1519_max;
+}
+
+static void
+rxtx_count_kind(struct dynvhost_queue *queue, struct rxtx_kind kind)
+{
+	struct dynvhost_queue_kinds *kinds = &queue->kinds;
+
+	dynvhost_vq_count(rxtx_size_counter(kinds, kind.len), 1);
+	if (kind.broadcast)
+		dynvhost_vq_count(&kinds->broadcast, 1);
+	else if (kind.multicast)
+		dynvhost_vq_count(&kinds->multicast, 1);
+}
+
+static __rte_noinline void
+rxtx_count_received(struct dynvhost_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++)
+		rxtx_count_kind(queue, rxtx_kind_of(pkts[i]));
+}
+
+static __rte_noinline uint16_t
+rxtx_enqueue_and_count(struct dynvhost_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct rxtx_kind kind[RXTX_KINDS_CHUNK];
+	uint16_t done = 0, chunk, moved, i;
+
+	do {
+		chunk = RTE_MIN(n - done, RXTX_KINDS_CHUNK);
+		for (i = 0; i < chunk; i++)
+			kind[i] = rxtx_kind_of(pkts[done + i]);
+		moved = queue->vq->enqueue(queue->vq, pkts + done, chunk);
+		for (i = 0; i < moved; i++)
+			rxtx_count_kind(queue, kind[i]);
+		done += moved;
+	} while (moved == chunk && done < n);
+	return done;
+}
 
 uint16_t
 dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n)
@@ -23,6 +108,8 @@ dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n)
 		return 0;
 	moved = queue->vq->dequeue(queue->vq, queue->pool, pkts, n);
 	dynvhost_gate_leave(&queue->gate);
+	if (unlikely(rxtx_counts_kinds(queue)))
+		rxtx_count_received(queue, pkts, moved);
 	return moved;
 }
 
@@ -34,7 +121,10 @@ dynvhost_tx_burst(void *txq, struct rte_mbuf **pkts, uint16_t n)
 
 	if (unlikely(!dynvhost_gate_enter(&queue->gate)))
 		return 0;
-	moved = queue->vq->enqueue(queue->vq, pkts, n);
+	if (unlikely(rxtx_counts_kinds(queue)))
+		moved = rxtx_enqueue_and_count(queue, pkts, n);
+	else
+		moved = queue->vq->enqueue(queue->vq, pkts, n);
 	dynvhost_gate_leave(&queue->gate);
 	return moved;
 }

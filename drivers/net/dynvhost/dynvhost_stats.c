@@ -22,8 +22,24 @@ struct stats_item {
 	size_t offset;
 };
 
+/** Packets of a queue by kind; counted from when they are asked for the first time. */
+static const struct stats_item stats_kind_items[] = {
+	{"multicast_packets", offsetof(struct dynvhost_queue_kinds, multicast)},
+	{"broadcast_packets", offsetof(struct dynvhost_queue_kinds, broadcast)},
+	{"undersize_packets", offsetof(struct dynvhost_queue_kinds, undersize)},
+	{"size_64_packets", offsetof(struct dynvhost_queue_kinds, size_64)},
+	{"size_65_127_packets", offsetof(struct dynvhost_queue_kinds, size_65_127)},
+	{"size_128_255_packets", offsetof(struct dynvhost_queue_kinds, size_128_255)},
+	{"size_256_511_packets", offsetof(struct dynvhost_queue_kinds, size_256_511)},
+	{"size_512_1023_packets", offsetof(struct dynvhost_queue_kinds, size_512_1023)},
+	{"size_1024_1518_packets", offsetof(struct dynvhost_queue_kinds, size_1024_1518)},
+	{"size_1519_max_packets", offsetof(struct dynvhost_queue_kinds, size_1519_max)},
+};
+
 /** Counters of a receive queue's ring. */
 static const struct stats_item stats_rxq_items[] = {
+	{"good_packets", offsetof(struct dynvhost_vq_stats, packets)},
+	{"good_bytes", offsetof(struct dynvhost_vq_stats, bytes)},
 	{"discarded_packets", offsetof(struct dynvhost_vq_stats, discarded)},
 	{"invalid_dropped", offsetof(struct dynvhost_vq_stats, dropped)},
 	{"stalled_dropped", offsetof(struct dynvhost_vq_stats, stalled)},
@@ -34,6 +50,8 @@ static const struct stats_item stats_rxq_items[] = {
 
 /** Counters of a transmit queue's ring. */
 static const struct stats_item stats_txq_items[] = {
+	{"good_packets", offsetof(struct dynvhost_vq_stats, packets)},
+	{"good_bytes", offsetof(struct dynvhost_vq_stats, bytes)},
 	{"no_room_dropped", offsetof(struct dynvhost_vq_stats, dropped)},
 	{"stalled_errors", offsetof(struct dynvhost_vq_stats, stalled)},
 	{"bad_chain_errors", offsetof(struct dynvhost_vq_stats, bad_chains)},
@@ -107,6 +125,17 @@ dynvhost_stats_get(struct rte_eth_dev *eth_dev, struct rte_eth_stats *stats)
 	return 0;
 }
 
+static void
+stats_take_base(struct dynvhost_queue *queue)
+{
+	for (unsigned int i = 0; i < RTE_DIM(stats_kind_items); i++) {
+		size_t offset = stats_kind_items[i].offset;
+
+		*(uint64_t *)((char *)&queue->kinds_base + offset) = stats_field(
+			&queue->kinds, offset);
+	}
+}
+
 int
 dynvhost_stats_reset(struct rte_eth_dev *eth_dev)
 {
@@ -119,6 +148,10 @@ dynvhost_stats_reset(struct rte_eth_dev *eth_dev)
 		for (size_t i = 0; i < sizeof(struct dynvhost_vq_stats) / sizeof(*now); i++)
 			base[i] = __atomic_load_n(&now[i], __ATOMIC_RELAXED);
 	}
+	for (uint16_t q = 0; q < dev->n_pairs; q++) {
+		stats_take_base(&dev->rxq[q]);
+		stats_take_base(&dev->txq[q]);
+	}
 	/* Guest memory belongs to the process that serves the port. */
 	if (rte_eal_process_type() == RTE_PROC_PRIMARY)
 		dynvhost_mem_stats_get(dev->mem, &dev->mem_base);
@@ -129,7 +162,30 @@ static unsigned int
 stats_n_items(const struct dynvhost_dev *dev)
 {
 	return RTE_DIM(stats_mem_gauges) + RTE_DIM(stats_mem_counters) +
-	       dev->n_pairs * (RTE_DIM(stats_rxq_items) + RTE_DIM(stats_txq_items));
+	       dev->n_pairs * (RTE_DIM(stats_rxq_items) + RTE_DIM(stats_txq_items) +
+				      2 * RTE_DIM(stats_kind_items));
+}
+
+/** Write names that begin with @p prefix. @return how many. */
+static unsigned int
+stats_put_names(struct rte_eth_xstat_name *names, const char *prefix,
+	const struct stats_item *items, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		snprintf(names[i].name, RTE_ETH_XSTATS_NAME_SIZE, "%s%s", prefix, items[i].name);
+	return n;
+}
+
+/** Write how many packets of each kind a queue has moved since the last reset. @return how many kinds. */
+static unsigned int
+stats_put_kinds(struct rte_eth_xstat *xstats, struct dynvhost_queue *queue)
+{
+	/* It takes time per packet: nobody pays who does not ask. */
+	atomic_store_explicit(&queue->counts_kinds, true, memory_order_relaxed);
+	for (unsigned int i = 0; i < RTE_DIM(stats_kind_items); i++)
+		xstats[i].value = stats_field(&queue->kinds, stats_kind_items[i].offset) -
+				  stats_field(&queue->kinds_base, stats_kind_items[i].offset);
+	return RTE_DIM(stats_kind_items);
 }
 
 int
@@ -138,22 +194,24 @@ dynvhost_xstats_get_names(
 {
 	const struct dynvhost_dev *dev = eth_dev->data->dev_private;
 	unsigned int count = 0;
+	char prefix[16];
 
 	if (names == NULL || n < stats_n_items(dev))
 		return (int)stats_n_items(dev);
-	for (unsigned int i = 0; i < RTE_DIM(stats_mem_gauges); i++)
-		snprintf(names[count++].name, RTE_ETH_XSTATS_NAME_SIZE, "%s",
-			stats_mem_gauges[i].name);
-	for (unsigned int i = 0; i < RTE_DIM(stats_mem_counters); i++)
-		snprintf(names[count++].name, RTE_ETH_XSTATS_NAME_SIZE, "%s",
-			stats_mem_counters[i].name);
+	count += stats_put_names(&names[count], "", stats_mem_gauges, RTE_DIM(stats_mem_gauges));
+	count += stats_put_names(
+		&names[count], "", stats_mem_counters, RTE_DIM(stats_mem_counters));
 	for (uint16_t q = 0; q < dev->n_pairs; q++) {
-		for (unsigned int i = 0; i < RTE_DIM(stats_rxq_items); i++)
-			snprintf(names[count++].name, RTE_ETH_XSTATS_NAME_SIZE, "rx_q%u_%s", q,
-				stats_rxq_items[i].name);
-		for (unsigned int i = 0; i < RTE_DIM(stats_txq_items); i++)
-			snprintf(names[count++].name, RTE_ETH_XSTATS_NAME_SIZE, "tx_q%u_%s", q,
-				stats_txq_items[i].name);
+		snprintf(prefix, sizeof(prefix), "rx_q%u_", q);
+		count += stats_put_names(
+			&names[count], prefix, stats_rxq_items, RTE_DIM(stats_rxq_items));
+		count += stats_put_names(
+			&names[count], prefix, stats_kind_items, RTE_DIM(stats_kind_items));
+		snprintf(prefix, sizeof(prefix), "tx_q%u_", q);
+		count += stats_put_names(
+			&names[count], prefix, stats_txq_items, RTE_DIM(stats_txq_items));
+		count += stats_put_names(
+			&names[count], prefix, stats_kind_items, RTE_DIM(stats_kind_items));
 	}
 	return (int)count;
 }
@@ -180,9 +238,11 @@ dynvhost_xstats_get(struct rte_eth_dev *eth_dev, struct rte_eth_xstat *xstats, u
 		for (unsigned int i = 0; i < RTE_DIM(stats_rxq_items); i++)
 			xstats[count++].value = stats_ring(
 				dev, DYNVHOST_RING_OF_RXQ(q), stats_rxq_items[i].offset);
+		count += stats_put_kinds(&xstats[count], &dev->rxq[q]);
 		for (unsigned int i = 0; i < RTE_DIM(stats_txq_items); i++)
 			xstats[count++].value = stats_ring(
 				dev, DYNVHOST_RING_OF_TXQ(q), stats_txq_items[i].offset);
+		count += stats_put_kinds(&xstats[count], &dev->txq[q]);
 	}
 	for (unsigned int i = 0; i < count; i++)
 		xstats[i].id = i;

@@ -37,6 +37,8 @@ static const char *const mem_counters[] = {
 };
 
 static const char *const rx_names[] = {
+	"good_packets",
+	"good_bytes",
 	"discarded_packets",
 	"invalid_dropped",
 	"stalled_dropped",
@@ -45,7 +47,23 @@ static const char *const rx_names[] = {
 	"guest_notifications_suppressed",
 };
 
+/* Of both directions, behind those. */
+static const char *const kind_names[] = {
+	"multicast_packets",
+	"broadcast_packets",
+	"undersize_packets",
+	"size_64_packets",
+	"size_65_127_packets",
+	"size_128_255_packets",
+	"size_256_511_packets",
+	"size_512_1023_packets",
+	"size_1024_1518_packets",
+	"size_1519_max_packets",
+};
+
 static const char *const tx_names[] = {
+	"good_packets",
+	"good_bytes",
 	"no_room_dropped",
 	"stalled_errors",
 	"bad_chain_errors",
@@ -126,8 +144,10 @@ expect_names(const struct stats_table *table)
 	for (q = 0; q < PAIRS; q++) {
 		snprintf(prefix, sizeof(prefix), "rx_q%u_", q);
 		append(want, &n, prefix, rx_names, RTE_DIM(rx_names));
+		append(want, &n, prefix, kind_names, RTE_DIM(kind_names));
 		snprintf(prefix, sizeof(prefix), "tx_q%u_", q);
 		append(want, &n, prefix, tx_names, RTE_DIM(tx_names));
+		append(want, &n, prefix, kind_names, RTE_DIM(kind_names));
 	}
 	first = table->n - n;
 	/* 8 of the port, and packets, bytes and errors of every queue. */
@@ -331,6 +351,63 @@ test_counters_outlive_connections_and_restarts_of_the_port(void **state)
 	assert_int_equal(stats.opackets, 30);
 }
 
+/* @p n packets one way and as many the other, of a length and to an address of a kind. */
+static void
+move_kind(struct rig *rig, uint32_t len, uint8_t first, unsigned int n)
+{
+	uint8_t data[2000];
+	struct nic_packet packet;
+	struct rte_mbuf *pkt;
+	unsigned int i;
+
+	packet_fill(data, len, 1);
+	memset(data, first, 6);
+	for (i = 0; i < n; i++) {
+		assert_true(nic_send(&rig->nic, 0, data, len));
+		assert_int_equal(port_rx_wait(&rig->port, 0, &pkt, 1), 1);
+		assert_int_equal(port_tx_wait(&rig->port, 0, &pkt, 1), 1);
+		assert_true(nic_receive(&rig->nic, 0, data, sizeof(data), &packet));
+		assert_int_equal(packet.len, len);
+	}
+	nic_reap_tx(&rig->nic, 0);
+}
+
+static void
+test_kinds_of_packets_are_counted_once_somebody_asks(void **state)
+{
+	static const uint32_t lens[] = {
+		63, 64, 65, 127, 128, 255, 256, 511, 512, 1023, 1024, 1518, 1519, 1999};
+	static const uint64_t want[] = {2, 3, 1, 1, 2, 2, 2, 2, 2, 2};
+	static const char *const directions[] = {"rx", "tx"};
+	static struct stats_table table;
+	struct rig *rig = rig_main();
+	unsigned int i, d;
+
+	rig_open(rig, NULL);
+	move_kind(rig, 100, 0x02, 3);
+	read_table(rig->port.id, &table);
+	for (d = 0; d < 2; d++) {
+		assert_int_equal(find_of_queue(&table, directions[d], 0, "good_packets"), 3);
+		assert_int_equal(find_of_queue(&table, directions[d], 0, "good_bytes"), 300);
+		for (i = 0; i < RTE_DIM(kind_names); i++)
+			assert_int_equal(find_of_queue(&table, directions[d], 0, kind_names[i]), 0);
+	}
+	for (i = 0; i < RTE_DIM(lens); i++)
+		move_kind(rig, lens[i], i < 2 ? 0x01 : i < 5 ? 0xff : 0x02, 1);
+	read_table(rig->port.id, &table);
+	for (d = 0; d < 2; d++) {
+		for (i = 0; i < RTE_DIM(kind_names); i++)
+			assert_int_equal(
+				find_of_queue(&table, directions[d], 0, kind_names[i]), want[i]);
+	}
+	assert_int_equal(rte_eth_xstats_reset(rig->port.id), 0);
+	read_table(rig->port.id, &table);
+	for (d = 0; d < 2; d++) {
+		for (i = 0; i < RTE_DIM(kind_names); i++)
+			assert_int_equal(find_of_queue(&table, directions[d], 0, kind_names[i]), 0);
+	}
+}
+
 int
 main(void)
 {
@@ -338,6 +415,7 @@ main(void)
 		RIG_TEST(test_names_are_the_same_from_probe_to_close),
 		RIG_TEST(test_without_guest_everything_is_zero),
 		RIG_TEST(test_memory_and_faults_are_shown_by_open_vswitch),
+		RIG_TEST(test_kinds_of_packets_are_counted_once_somebody_asks),
 		RIG_TEST(test_all_sources_count_the_same_packets),
 		RIG_TEST(test_reset_begins_counting_anew_and_leaves_gauges),
 		RIG_TEST(test_counters_outlive_connections_and_restarts_of_the_port),
