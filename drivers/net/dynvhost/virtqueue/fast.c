@@ -32,14 +32,12 @@ dynvhost_fast_choose(unsigned int max_bits)
 	return *fast;
 }
 
-bool __attribute__((noinline)) dynvhost_fast_place_move(struct fast_place *place,
-	struct dynvhost_vq *vq, uint64_t gpa, enum dynvhost_mem_right right)
+const struct dynvhost_mem_region *__attribute__((noinline))
+dynvhost_fast_region(struct dynvhost_vq *vq, uint64_t gpa)
 {
 	const struct dynvhost_mem_view *view = vq->view;
 	uint32_t low = 0, high = view->n_regions;
 
-	if (gpa - place->gpa < place->size)
-		return false;
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 		const struct dynvhost_mem_region *region = view->region[middle];
@@ -51,9 +49,8 @@ bool __attribute__((noinline)) dynvhost_fast_place_move(struct fast_place *place
 		} else {
 			vq->cursor.other = vq->cursor.hint;
 			vq->cursor.hint = middle;
-			fast_place_set(place, region, right);
-			return true;
+			return region;
 		}
 	}
-	return false;
+	return NULL;
 }

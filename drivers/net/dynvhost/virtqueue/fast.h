@@ -119,15 +119,13 @@ static inline void
 fast_place_init(
 	struct fast_place *place, const struct dynvhost_vq *vq, enum dynvhost_mem_right right)
 {
-	place->gpa = 0;
-	place->size = 0;
+	*place = (struct fast_place){.size = 0};
 	if (likely(vq->cursor.hint < vq->view->n_regions))
 		fast_place_set(place, vq->view->region[vq->cursor.hint], right);
 }
 
-/** Go to the region of @p gpa. @return false: it is this one, or there is none. */
-bool dynvhost_fast_place_move(struct fast_place *place, struct dynvhost_vq *vq, uint64_t gpa,
-	enum dynvhost_mem_right right);
+/** The region of @p gpa, in which the queue begins from now on; NULL: there is none. */
+const struct dynvhost_mem_region *dynvhost_fast_region(struct dynvhost_vq *vq, uint64_t gpa);
 
 /**
  * Whether @p len > 0 bytes at @p gpa lie in the place's region, and the @p use > 0 of them that
@@ -157,10 +155,15 @@ static inline uint8_t *
 fast_find(struct fast_place *place, struct dynvhost_vq *vq, uint64_t gpa, uint32_t len,
 	uint32_t skip, uint32_t use, enum dynvhost_mem_right right)
 {
+	const struct dynvhost_mem_region *region;
 	uint8_t *hva = fast_place_find(place, gpa, len, skip, use);
 
-	if (likely(hva != NULL) || !dynvhost_fast_place_move(place, vq, gpa, right))
+	if (likely(hva != NULL) || gpa - place->gpa < place->size)
 		return hva;
+	region = dynvhost_fast_region(vq, gpa);
+	if (unlikely(region == NULL))
+		return NULL;
+	fast_place_set(place, region, right);
 	return fast_place_find(place, gpa, len, skip, use);
 }
 

@@ -32,21 +32,21 @@ union packed_fast_word {
 
 /** The word of a descriptor in guest memory. */
 static inline uint64_t *
-packed_fast_word_of(const struct dynvhost_vq *vq, uint32_t slot)
+packed_fast_word_of(struct vring_packed_desc *desc)
 {
-	return (uint64_t *)&vq->packed.desc[slot] + 1;
+	return (uint64_t *)desc + 1;
 }
 
 /** Make a private copy of the descriptor at @p slot if its flags are @p flags and no others. */
 static inline bool
-packed_fast_load(const struct dynvhost_vq *vq, uint32_t slot, uint16_t flags,
-	union packed_fast_word *word, uint64_t *gpa)
+packed_fast_load(
+	struct vring_packed_desc *desc, uint16_t flags, union packed_fast_word *word, uint64_t *gpa)
 {
 	/* Pairs with the driver's write barrier between filling a descriptor and its flags. */
-	word->all = __atomic_load_n(packed_fast_word_of(vq, slot), __ATOMIC_ACQUIRE);
+	word->all = __atomic_load_n(packed_fast_word_of(desc), __ATOMIC_ACQUIRE);
 	if (word->flags != flags)
 		return false;
-	*gpa = __atomic_load_n(&vq->packed.desc[slot].addr, __ATOMIC_RELAXED);
+	*gpa = __atomic_load_n(&desc->addr, __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -76,18 +76,18 @@ packed_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n,
 {
 	const bool written = (used_flags & VRING_DESC_F_WRITE) != 0;
 	union packed_fast_word word = {.flags = used_flags};
-	const uint32_t slot = vq->packed.pos.slot;
+	struct vring_packed_desc *desc = &vq->packed.desc[vq->packed.pos.slot];
 	uint16_t i = 0;
 
 	if (hide_first) {
-		vq->packed.desc[slot].len = written ? job[0].len + hdr_len : 0;
-		vq->packed.desc[slot].id = job[0].id;
+		desc->len = written ? job[0].len + hdr_len : 0;
+		desc->id = job[0].id;
 		i = 1;
 	}
 	for (; i < n; i++) {
 		word.len = written ? job[i].len + hdr_len : 0;
 		word.id = job[i].id;
-		__atomic_store_n(packed_fast_word_of(vq, slot + i), word.all, __ATOMIC_RELEASE);
+		__atomic_store_n(packed_fast_word_of(&desc[i]), word.all, __ATOMIC_RELEASE);
 	}
 	vq->stall_since = 0;
 }
@@ -100,7 +100,7 @@ static inline uint16_t
 packed_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, uint32_t max_len)
 {
 	const uint16_t flags = packed_fast_avail_flags(vq->packed.pos.wrap);
-	const uint32_t slot = vq->packed.pos.slot;
+	struct vring_packed_desc *desc = &vq->packed.desc[vq->packed.pos.slot];
 	const uint32_t hdr_len = vq->hdr_len;
 	union packed_fast_word word;
 	struct fast_place place;
@@ -108,7 +108,7 @@ packed_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, 
 	uint16_t i;
 
 	fast_place_init(&place, vq, DYNVHOST_MEM_READ);
-	for (i = 0; i < n && packed_fast_load(vq, slot + i, flags, &word, &gpa); i++) {
+	for (i = 0; i < n && packed_fast_load(&desc[i], flags, &word, &gpa); i++) {
 		const uint32_t len = word.len - hdr_len;
 
 		if (unlikely(word.len < hdr_len + FAST_MIN_FRAME || len > max_len))
@@ -131,7 +131,7 @@ packed_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fas
 {
 	const uint16_t flags = packed_fast_avail_flags(vq->packed.pos.wrap) | VRING_DESC_F_WRITE;
 	const struct rte_mempool *pool = pkts[0]->pool;
-	const uint32_t slot = vq->packed.pos.slot;
+	struct vring_packed_desc *desc = &vq->packed.desc[vq->packed.pos.slot];
 	const uint32_t hdr_len = vq->hdr_len;
 	union packed_fast_word word;
 	struct fast_place place;
@@ -140,7 +140,7 @@ packed_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fas
 	uint16_t i;
 
 	fast_place_init(&place, vq, DYNVHOST_MEM_WRITE);
-	for (i = 0; i < n && packed_fast_load(vq, slot + i, flags, &word, &gpa); i++) {
+	for (i = 0; i < n && packed_fast_load(&desc[i], flags, &word, &gpa); i++) {
 		const uint32_t need = hdr_len + pkts[i]->data_len;
 
 		if (unlikely(!fast_is_ordinary(pkts[i]) || word.len < need))

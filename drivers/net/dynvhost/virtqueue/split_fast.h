@@ -12,23 +12,52 @@
 
 #include <string.h>
 
-#include <rte_atomic.h>
-
 #include "fast.h"
 
-/** Make private copies of the head @p ahead entries beyond our position, and of its descriptor. */
+/** What the loops read of a virtqueue, in locals: the guest's stores do not reach them. */
+struct split_fast_ring {
+	const struct vring_desc *desc;
+	const uint16_t *avail;
+	uint32_t size;
+	uint32_t next; /**< available entry */
+};
+
+static inline struct split_fast_ring
+split_fast_ring_of(const struct dynvhost_vq *vq)
+{
+	return (struct split_fast_ring){
+		.desc = vq->split.desc,
+		.avail = vq->split.avail->ring,
+		.size = vq->size,
+		.next = vq->split.last_avail,
+	};
+}
+
+/** The second half of a descriptor. */
+union split_fast_word {
+	struct {
+		uint32_t len;
+		uint16_t flags;
+		uint16_t next;
+	};
+	uint64_t all;
+};
+
+/** Make private copies of the next head and its descriptor. @return false: no such descriptor. */
 static inline bool
 split_fast_load(
-	const struct dynvhost_vq *vq, uint32_t ahead, struct vring_desc *desc, uint16_t *head)
+	struct split_fast_ring *ring, uint16_t *head, union split_fast_word *word, uint64_t *gpa)
 {
-	const uint32_t slot = (vq->split.last_avail + ahead) & (vq->size - 1u);
+	const uint32_t slot = ring->next++ & (ring->size - 1);
+	const uint16_t i = __atomic_load_n(&ring->avail[slot], __ATOMIC_RELAXED);
+	const uint64_t *half;
 
-	*head = __atomic_load_n(&vq->split.avail->ring[slot], __ATOMIC_RELAXED);
-	if (unlikely(*head >= vq->size))
+	if (unlikely(i >= ring->size))
 		return false;
-	memcpy(desc, &vq->split.desc[*head], sizeof(*desc));
-	/* Whatever is decided from here on is decided on the copy. */
-	rte_compiler_barrier();
+	half = (const uint64_t *)&ring->desc[i];
+	*gpa = __atomic_load_n(&half[0], __ATOMIC_RELAXED);
+	word->all = __atomic_load_n(&half[1], __ATOMIC_RELAXED);
+	*head = i;
 	return true;
 }
 
@@ -38,13 +67,14 @@ split_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n, 
 	uint32_t extra)
 {
 	struct vring_used_elem *ring = vq->split.used->ring;
+	const uint32_t first = vq->split.last_used;
+	const uint32_t size = vq->size;
 
 	for (uint16_t i = 0; i < n; i++) {
-		const uint32_t slot = (vq->split.last_used + i) & (vq->size - 1u);
 		const struct vring_used_elem elem = {
 			.id = job[i].id, .len = written ? job[i].len + extra : 0};
 
-		memcpy(&ring[slot], &elem, sizeof(elem));
+		memcpy(&ring[(first + i) & (size - 1)], &elem, sizeof(elem));
 	}
 	vq->split.last_used += n;
 	vq->split.last_avail += n;
@@ -56,22 +86,24 @@ static inline uint16_t
 split_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, uint32_t max_len)
 {
 	const uint32_t hdr_len = vq->hdr_len;
+	struct split_fast_ring ring = split_fast_ring_of(vq);
+	union split_fast_word desc;
 	struct fast_place place;
-	struct vring_desc desc;
+	uint64_t gpa;
 	uint16_t i;
 
 	fast_place_init(&place, vq, DYNVHOST_MEM_READ);
 	for (i = 0; i < n; i++) {
 		uint32_t len;
 
-		if (unlikely(!split_fast_load(vq, i, &desc, &job[i].id)))
+		if (unlikely(!split_fast_load(&ring, &job[i].id, &desc, &gpa)))
 			break;
 		len = desc.len - hdr_len;
 		if (unlikely(desc.flags != 0 || desc.len < hdr_len + FAST_MIN_FRAME ||
 			     len > max_len))
 			break;
 		job[i].guest = fast_find(
-			&place, vq, desc.addr, desc.len, hdr_len, len, DYNVHOST_MEM_READ);
+			&place, vq, gpa, desc.len, hdr_len, len, DYNVHOST_MEM_READ);
 		if (unlikely(job[i].guest == NULL))
 			break;
 		rte_prefetch0(job[i].guest);
@@ -108,8 +140,10 @@ split_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast
 {
 	const uint32_t hdr_len = vq->hdr_len;
 	const struct rte_mempool *pool = pkts[0]->pool;
+	struct split_fast_ring ring = split_fast_ring_of(vq);
+	union split_fast_word desc;
 	struct fast_place place;
-	struct vring_desc desc;
+	uint64_t gpa;
 	bool same = true;
 	uint16_t i;
 
@@ -118,13 +152,12 @@ split_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast
 		uint32_t need;
 
 		if (unlikely(!fast_is_ordinary(pkts[i]) ||
-			     !split_fast_load(vq, i, &desc, &job[i].id)))
+			     !split_fast_load(&ring, &job[i].id, &desc, &gpa)))
 			break;
 		need = hdr_len + pkts[i]->data_len;
 		if (unlikely(desc.flags != VRING_DESC_F_WRITE || desc.len < need))
 			break;
-		job[i].guest = fast_find(
-			&place, vq, desc.addr, desc.len, 0, need, DYNVHOST_MEM_WRITE);
+		job[i].guest = fast_find(&place, vq, gpa, desc.len, 0, need, DYNVHOST_MEM_WRITE);
 		if (unlikely(job[i].guest == NULL))
 			break;
 		rte_prefetch0(job[i].guest);
