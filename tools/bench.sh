@@ -1,0 +1,49 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The dynvhost authors
+#
+# The scorecard: what a burst costs beside DPDK's own net_vhost, in the same process and at the same
+# time, cell by cell with the limits of each. Builds into build-bench/, writes a table and pictures.
+#
+# Usage: tools/bench.sh [--quick] [--runs N] [--samples N] [--cells S1,S2] [--simd BITS] [--out DIR]
+#
+#   --quick     one short run of the cells of one core, less than three minutes
+#   --runs N    runs of all cells; the median counts (3)
+#   --samples N samples of each port and cell in a run (11)
+#   --cells     only these
+#   --simd BITS widest registers that drivers may use (EAL allows 256 unless told otherwise)
+#   --out DIR   folder of scorecard.csv and the pictures (build-bench/scorecard)
+#
+# Wants a machine at rest, huge pages, and for the cells of two cores two CPUs of its own.
+
+set -euo pipefail
+
+readonly LIB=${BASH_SOURCE[0]%/*}/lib
+# shellcheck source=tools/lib/common.sh
+. "$LIB/common.sh"
+# shellcheck source=tools/lib/build.sh
+. "$LIB/build.sh"
+
+readonly BUILD=$DYNVHOST_ROOT/build-bench
+readonly BENCH=$BUILD/app/test-dynvhost/bench/bench_burst
+
+build_bench()
+{
+	local log=$BUILD.log
+
+	configure_dir "$BUILD" >"$log" 2>&1 || die "cannot configure; see $log"
+	ninja -C "$BUILD" "${BENCH#"$BUILD"/}" >>"$log" 2>&1 </dev/null ||
+		die "bench_burst does not build; see $log"
+}
+
+case ${1:-} in
+-h | --help)
+	usage_from "$0"
+	exit 0
+	;;
+esac
+build_bench
+say "$(uname -r), DPDK $(pkg-config --modversion libdpdk), $(date -u +%F)," \
+	"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+PYTHONDONTWRITEBYTECODE=1 exec python3 "${LIB%/*}/bench/scorecard.py" --bench "$BENCH" \
+	--out "$BUILD/scorecard" "$@"
