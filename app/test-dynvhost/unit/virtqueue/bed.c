@@ -307,24 +307,33 @@ bed_add_table(struct bed *bed, const struct ring_piece *piece, uint16_t n, uint6
 }
 
 uint16_t
+bed_send_bytes(
+	struct bed *bed, enum bed_shape shape, const uint32_t *cut, uint16_t n, const void *bytes)
+{
+	static struct ring_piece piece[BED_MAX_CUTS];
+	const uint8_t *from = bytes;
+	uint16_t i;
+
+	assert_true(n <= BED_MAX_CUTS);
+	bed_place(bed, cut, n, false, piece);
+	for (i = 0; i < n; i++) {
+		guest_ram_write(&bed->ram, piece[i].gpa, from, cut[i]);
+		from += cut[i];
+	}
+	return bed_add(bed, shape, piece, n);
+}
+
+uint16_t
 bed_send(struct bed *bed, enum bed_shape shape, const uint32_t *cut, uint16_t n, uint32_t seed)
 {
 	static uint8_t bytes[PACKET_MAX];
-	static struct ring_piece piece[BED_MAX_CUTS];
 	uint64_t len = bed_sum(cut, n);
 	uint64_t hdr_len = RTE_MIN((uint64_t)bed->vq.hdr_len, len);
-	uint64_t done = 0;
-	uint16_t i;
 
-	assert_true(n <= BED_MAX_CUTS && len <= sizeof(bytes));
+	assert_true(len <= sizeof(bytes));
 	memset(bytes, 0xff, hdr_len);
 	packet_fill(bytes + hdr_len, (uint32_t)(len - hdr_len), seed);
-	bed_place(bed, cut, n, false, piece);
-	for (i = 0; i < n; i++) {
-		guest_ram_write(&bed->ram, piece[i].gpa, bytes + done, cut[i]);
-		done += cut[i];
-	}
-	return bed_add(bed, shape, piece, n);
+	return bed_send_bytes(bed, shape, cut, n, bytes);
 }
 
 uint16_t

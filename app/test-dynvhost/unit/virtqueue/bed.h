@@ -38,12 +38,20 @@
 #define BED_ENQUEUE 0
 #define BED_DEQUEUE 1
 
-#define BED_V1       (1ULL << VIRTIO_F_VERSION_1)
-#define BED_MRG      (1ULL << VIRTIO_NET_F_MRG_RXBUF)
-#define BED_EVENT    (1ULL << VIRTIO_RING_F_EVENT_IDX)
-#define BED_INDIRECT (1ULL << VIRTIO_RING_F_INDIRECT_DESC)
-#define BED_IN_ORDER (1ULL << VIRTIO_F_IN_ORDER)
-#define BED_PACKED   (1ULL << VIRTIO_F_RING_PACKED)
+#define BED_V1         (1ULL << VIRTIO_F_VERSION_1)
+#define BED_MRG        (1ULL << VIRTIO_NET_F_MRG_RXBUF)
+#define BED_EVENT      (1ULL << VIRTIO_RING_F_EVENT_IDX)
+#define BED_INDIRECT   (1ULL << VIRTIO_RING_F_INDIRECT_DESC)
+#define BED_IN_ORDER   (1ULL << VIRTIO_F_IN_ORDER)
+#define BED_PACKED     (1ULL << VIRTIO_F_RING_PACKED)
+#define BED_CSUM       (1ULL << VIRTIO_NET_F_CSUM)
+#define BED_HOST_TSO   ((1ULL << VIRTIO_NET_F_HOST_TSO4) | (1ULL << VIRTIO_NET_F_HOST_TSO6))
+#define BED_HOST_ECN   (1ULL << VIRTIO_NET_F_HOST_ECN)
+#define BED_HOST_UFO   (1ULL << VIRTIO_NET_F_HOST_UFO)
+#define BED_GUEST_CSUM (1ULL << VIRTIO_NET_F_GUEST_CSUM)
+#define BED_GUEST_TSO  ((1ULL << VIRTIO_NET_F_GUEST_TSO4) | (1ULL << VIRTIO_NET_F_GUEST_TSO6))
+#define BED_GUEST_ECN  (1ULL << VIRTIO_NET_F_GUEST_ECN)
+#define BED_GUEST_UFO  (1ULL << VIRTIO_NET_F_GUEST_UFO)
 
 #define BED_HDR_LEN 12 /**< with BED_V1 or BED_MRG */
 
@@ -148,6 +156,10 @@ uint16_t bed_add_table(struct bed *bed, const struct ring_piece *piece, uint16_t
  */
 uint16_t
 bed_send(struct bed *bed, enum bed_shape shape, const uint32_t *cut, uint16_t n, uint32_t seed);
+
+/** Send the bytes, which begin with a header, cut into pieces of the given lengths. @return the head. */
+uint16_t bed_send_bytes(
+	struct bed *bed, enum bed_shape shape, const uint32_t *cut, uint16_t n, const void *bytes);
 
 /** bed_send() of @p frame_len bytes in one direct piece. */
 uint16_t bed_send_plain(struct bed *bed, uint32_t frame_len, uint32_t seed);

@@ -86,6 +86,16 @@ static const struct fault_case cases[] = {
 		.desc = {{BUF, 12, NEXT, BAD_DESC + 1}, {1ull << 40, 100, 0, 0}},
 	},
 	{
+		.name = "header behind memory, frame inside",
+		.fault = DYNVHOST_VQ_BAD_ADDRESS,
+		.desc = {{BED_RAM, 12, NEXT, BAD_DESC + 1}, {BUF, 100, 0, 0}},
+	},
+	{
+		.name = "last byte of the header behind memory",
+		.fault = DYNVHOST_VQ_BAD_ADDRESS,
+		.desc = {{BED_RAM - 11, 12, NEXT, BAD_DESC + 1}, {BUF, 100, 0, 0}},
+	},
+	{
 		.name = "address runs over the end of the address space",
 		.fault = DYNVHOST_VQ_BAD_ADDRESS,
 		.desc = {{UINT64_MAX - 110, 112, 0, 0}},

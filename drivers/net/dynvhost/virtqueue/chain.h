@@ -30,7 +30,7 @@
  * a positive enum dynvhost_vq_fault for what stops the queue:
  *
  *	-EAGAIN    memory cannot be opened now
- *	-EMSGSIZE  well-formed, but no packet of ours: too many pieces
+ *	-EMSGSIZE  well-formed, but no packet of ours: too many pieces, wrong length or offloads
  */
 
 #include <errno.h>
@@ -233,29 +233,23 @@ chain_resolve_piece(
 }
 
 /**
- * Open the bytes that a packet uses and make the list of its segments.
+ * Open the bytes that a packet uses, which are the first @p len <= chain->len ones, and make the
+ * list of their segments.
  *
- * @param skip  bytes at the front of the chain that are not used.
- * @param len   bytes after them that are; skip + len <= chain->len.
  * @return a verdict. -EAGAIN leaves open what could be opened, so that the next try gets further.
  */
 static inline int
-chain_resolve(struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint32_t skip, uint32_t len)
+chain_resolve(struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint32_t len)
 {
 	const struct dynvhost_piece *piece;
 	uint32_t part;
 	int ret;
 
 	for (piece = chain->piece; len > 0; piece++) {
-		if (skip >= piece->len) {
-			skip -= piece->len;
-			continue;
-		}
-		part = RTE_MIN(len, piece->len - skip);
-		ret = chain_resolve_piece(vq, chain, piece->gpa + skip, part);
+		part = RTE_MIN(len, piece->len);
+		ret = chain_resolve_piece(vq, chain, piece->gpa, part);
 		if (unlikely(ret != 0))
 			return ret;
-		skip = 0;
 		len -= part;
 	}
 	return 0;

@@ -14,14 +14,19 @@
  * was judged.
  */
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+#include <rte_atomic.h>
 #include <rte_branch_prediction.h>
 #include <rte_common.h>
 #include <rte_mbuf.h>
 
 #include "chain.h"
+#include "net_hdr.h"
+#include "virtqueue.h"
 
 /** A place in a list of segments. */
 struct copy_pos {
@@ -72,57 +77,130 @@ copy_scatter(struct copy_pos *pos, const void *from, uint32_t len)
 	}
 }
 
-/**
- * Copy the @p len > 0 bytes of a resolved chain into fresh mbufs, as many as their data rooms make
- * necessary. @return the packet, or NULL when the mempool ran empty; then no mbuf is kept.
- */
-static inline struct rte_mbuf *
-copy_to_mbufs(const struct dynvhost_chain *chain, uint32_t len, struct rte_mempool *pool,
-	uint16_t port_id)
+/** Step over the next @p len bytes, which must not be all that is left. */
+static inline void
+copy_skip(struct copy_pos *pos, uint32_t len)
 {
-	struct copy_pos pos = {.seg = chain->seg};
+	uint32_t part;
+
+	while (len > 0) {
+		part = RTE_MIN(len, pos->seg->len - pos->done);
+		copy_advance(pos, part);
+		len -= part;
+	}
+}
+
+/**
+ * Let @p pkt, a fresh mbuf that has no room for @p len bytes, take them in one piece if the
+ * application wants that. @return 0; -EMSGSIZE: it wants that, and it can not be.
+ */
+int copy_make_room(const struct dynvhost_vq *vq, struct rte_mbuf *pkt, uint32_t len);
+
+/**
+ * Copy the next @p len > 0 bytes into fresh mbufs, as many as their data rooms make necessary.
+ * @return 0 and the packet; or -ENOMEM: the mempool ran empty, -EMSGSIZE: the application does not
+ *         take the packet in pieces. Then no mbuf is kept.
+ */
+static inline int
+copy_to_mbufs(const struct dynvhost_vq *vq, struct copy_pos *pos, uint32_t len,
+	struct rte_mempool *pool, struct rte_mbuf **out)
+{
 	struct rte_mbuf *pkt = rte_pktmbuf_alloc(pool);
 	struct rte_mbuf *m = pkt;
 
 	if (unlikely(pkt == NULL))
-		return NULL;
-	pkt->port = port_id;
+		return -ENOMEM;
+	if (unlikely(len > rte_pktmbuf_tailroom(pkt)) && copy_make_room(vq, pkt, len) != 0) {
+		rte_pktmbuf_free(pkt);
+		return -EMSGSIZE;
+	}
+	pkt->port = vq->port_id;
 	pkt->pkt_len = len;
 	for (;;) {
 		m->data_len = RTE_MIN(len, rte_pktmbuf_tailroom(m));
-		copy_gather(&pos, rte_pktmbuf_mtod(m, void *), m->data_len);
+		copy_gather(pos, rte_pktmbuf_mtod(m, void *), m->data_len);
 		len -= m->data_len;
 		if (likely(len == 0))
-			return pkt;
-		m->next = rte_pktmbuf_alloc(pool);
-		if (unlikely(m->next == NULL))
 			break;
+		m->next = rte_pktmbuf_alloc(pool);
+		if (unlikely(m->next == NULL)) {
+			rte_pktmbuf_free(pkt);
+			return -ENOMEM;
+		}
 		m = m->next;
 		pkt->nb_segs++;
 	}
-	rte_pktmbuf_free(pkt);
-	return NULL;
+	*out = pkt;
+	return 0;
 }
 
 /**
- * Copy a header and a packet into a resolved chain, which must have been resolved for @p hdr_len
- * and the packet's pkt_len. An mbuf chain that holds more than its pkt_len is cut there.
+ * Copy the packet of a chain, which must have been resolved for a header and @p len > 0 bytes, and
+ * do what its header asks for.
+ *
+ * @return 0, or as copy_to_mbufs(); -EMSGSIZE also for a packet that breaks a rule of offloads.
  */
-static inline void
-copy_from_mbufs(const struct dynvhost_chain *chain, const void *hdr, uint32_t hdr_len,
-	const struct rte_mbuf *pkt)
+static inline int
+copy_from_guest(
+	const struct dynvhost_vq *vq, uint32_t len, struct rte_mempool *pool, struct rte_mbuf **pkt)
 {
-	struct copy_pos pos = {.seg = chain->seg};
-	uint32_t left = pkt->pkt_len;
-	const struct rte_mbuf *m;
-	uint32_t part;
+	struct copy_pos pos = {.seg = vq->chain->seg};
+	struct virtio_net_hdr hdr;
+	bool asks = false;
+	int ret;
 
-	copy_scatter(&pos, hdr, hdr_len);
-	for (m = pkt; m != NULL; m = m->next) {
-		part = RTE_MIN(left, m->data_len);
-		copy_scatter(&pos, rte_pktmbuf_mtod(m, const void *), part);
-		left -= part;
+	if (net_hdr_is_read(vq->offloads)) {
+		copy_gather(&pos, &hdr, sizeof(hdr));
+		/* Whatever is decided from here on is decided on the copy. */
+		rte_compiler_barrier();
+		asks = net_hdr_asks(&hdr);
+		if (unlikely(asks) && net_hdr_judge(vq->offloads, &hdr, len) != 0)
+			return -EMSGSIZE;
+		copy_skip(&pos, vq->hdr_len - (uint32_t)sizeof(hdr));
+	} else {
+		copy_skip(&pos, vq->hdr_len);
 	}
+	ret = copy_to_mbufs(vq, &pos, len, pool, pkt);
+	if (ret == 0 && unlikely(asks)) {
+		ret = net_hdr_apply(vq, &hdr, *pkt);
+		if (ret != 0)
+			rte_pktmbuf_free(*pkt);
+	}
+	return ret;
+}
+
+/**
+ * Copy a header and a packet into the chain, which must have been resolved for them.
+ * @return 0 or -EMSGSIZE: a rule of offloads is broken, and nothing has been written.
+ */
+static inline int
+copy_to_guest(const struct dynvhost_vq *vq, const struct rte_mbuf *pkt)
+{
+	struct copy_pos pos = {.seg = vq->chain->seg};
+	uint32_t left = pkt->pkt_len;
+	struct net_hdr_out out;
+	const struct rte_mbuf *m;
+	uint32_t skip, part;
+	int ret;
+
+	ret = net_hdr_make(vq->offloads, pkt, &out);
+	if (unlikely(ret != 0))
+		return ret;
+	/* Beyond the end of a header of 10 bytes; 1 where buffers are not merged (virtio 1.2
+	 * §5.1.6.4).
+	 */
+	out.hdr.num_buffers = (uint16_t)vq->chain->n_bufs;
+	copy_scatter(&pos, &out.hdr, vq->hdr_len);
+	copy_scatter(&pos, out.head, out.head_len);
+	/* A chain of mbufs that holds more than its pkt_len is cut there. */
+	for (m = pkt, skip = out.skip; m != NULL; m = m->next) {
+		part = RTE_MIN(left, m->data_len);
+		left -= part;
+		if (skip < part)
+			copy_scatter(&pos, rte_pktmbuf_mtod_offset(m, void *, skip), part - skip);
+		skip -= RTE_MIN(skip, part);
+	}
+	return 0;
 }
 
 #endif /* DYNVHOST_COPY_H */

@@ -24,7 +24,7 @@
  * --------------
  * This is not a second judge of what a guest may write, but a filter that lets through what it has
  * itself proved harmless, and has no opinion on the rest: whatever it does not take is judged from
- * the beginning by chain.h. A descriptor is loaded once, as a whole, into a local. It passes if its
+ * the beginning by chain.h, and its header by net_hdr.h. A descriptor is loaded once, as a whole, into a local. It passes if its
  * flags say that it is all of the buffer and has the right direction, and if all of its bytes lie in
  * one region (which also excludes that they wrap), and if every page that the packet's own bytes
  * touch is a hit. Nothing is opened here.
@@ -44,6 +44,7 @@
 #include <rte_prefetch.h>
 
 #include "dynvhost_mem.h"
+#include "net_hdr.h"
 #include "virtqueue.h"
 
 /** Packets of one pass. */
@@ -205,6 +206,27 @@ fast_move_tx(struct dynvhost_vq *vq, const struct fast_job *job, struct rte_mbuf
 	tune->cost[ahead] = turn < 2 ? cost : RTE_MIN(tune->cost[ahead], cost);
 	if (turn == FAST_TUNE_TRIALS - 1)
 		tune->ahead = tune->cost[true] < tune->cost[false];
+}
+
+/**
+ * How many of the @p n packets, from the first on, have headers that ask for nothing; all where no
+ * offload was negotiated and headers mean nothing. They have been prefetched.
+ */
+static inline uint16_t
+fast_plain_headers(const struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n)
+{
+	uint16_t i;
+
+	if (!net_hdr_is_read(vq->offloads))
+		return n;
+	for (i = 0; i < n; i++) {
+		struct virtio_net_hdr hdr;
+
+		memcpy(&hdr, job[i].guest - vq->hdr_len, sizeof(hdr));
+		if (unlikely(net_hdr_asks(&hdr)))
+			break;
+	}
+	return i;
 }
 
 /** What mbufs of a pool are like. @return false: they are not for us. */

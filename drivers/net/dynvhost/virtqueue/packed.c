@@ -382,7 +382,8 @@ packed_burst_end(struct dynvhost_vq *vq, const struct packed_burst *burst, const
  * the chain's length is known to be that of a header and a frame, and no mbuf is taken before all
  * of the frame is open.
  *
- * @return 0; a verdict, -EMSGSIZE also for what is too short or too long; -ENOMEM: no mbufs.
+ * @return 0; a verdict, -EMSGSIZE also for what is too short or too long, or breaks a rule of
+ *         offloads; -ENOMEM: no mbufs.
  */
 static inline int
 packed_dequeue_one(
@@ -400,11 +401,10 @@ packed_dequeue_one(
 		     chain->len > vq->hdr_len + DYNVHOST_VQ_MAX_FRAME))
 		return -EMSGSIZE;
 	frame = (uint32_t)chain->len - vq->hdr_len;
-	ret = chain_resolve(vq, chain, vq->hdr_len, frame);
+	ret = chain_resolve(vq, chain, vq->hdr_len + frame);
 	if (unlikely(ret != 0))
 		return ret;
-	*pkt = copy_to_mbufs(chain, frame, pool, vq->port_id);
-	return likely(*pkt != NULL) ? 0 : -ENOMEM;
+	return copy_from_guest(vq, frame, pool, pkt);
 }
 
 /** @p n <= burst->slots buffers of one descriptor each have been given back the short way. */
@@ -595,21 +595,21 @@ packed_enqueue_one(struct dynvhost_vq *vq, struct packed_burst *burst, const str
 	const bool mergeable, const bool log)
 {
 	struct dynvhost_chain *chain = vq->chain;
-	struct virtio_net_hdr_v1 hdr;
 	uint32_t need;
 	int ret;
 
 	if (unlikely(pkt->pkt_len > DYNVHOST_VQ_MAX_FRAME))
 		return -EMSGSIZE;
-	need = vq->hdr_len + pkt->pkt_len;
+	need = vq->hdr_len + net_hdr_packet_len(pkt);
 	ret = packed_gather(vq, chain, burst->slots, need, mergeable);
 	if (unlikely(ret != 0))
 		return ret;
-	ret = chain_resolve(vq, chain, 0, need);
+	ret = chain_resolve(vq, chain, need);
 	if (unlikely(ret != 0))
 		return ret;
-	net_hdr_fill(&hdr, (uint16_t)chain->n_bufs);
-	copy_from_mbufs(chain, &hdr, vq->hdr_len, pkt);
+	ret = copy_to_guest(vq, pkt);
+	if (unlikely(ret != 0))
+		return ret;
 	if (log)
 		dirty_chain(vq, chain, need);
 	packed_push_bufs(vq, burst, need);

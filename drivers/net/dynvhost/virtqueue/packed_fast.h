@@ -113,10 +113,11 @@ packed_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, 
 
 		if (unlikely(word.len < hdr_len + FAST_MIN_FRAME || len > max_len))
 			break;
-		job[i].guest = fast_find(
-			&place, vq, gpa, word.len, hdr_len, len, DYNVHOST_MEM_READ);
+		job[i].guest = fast_find(&place, vq, gpa, word.len, 0, word.len, DYNVHOST_MEM_READ);
 		if (unlikely(job[i].guest == NULL))
 			break;
+		rte_prefetch0(job[i].guest);
+		job[i].guest += hdr_len;
 		rte_prefetch0(job[i].guest);
 		job[i].len = len;
 		job[i].id = word.id;
@@ -181,6 +182,7 @@ packed_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 	if (unlikely(!fast_mbufs_init(&mbufs, pool, vq->port_id)))
 		return 0;
 	taken = packed_fast_decode_rx(vq, job, packed_fast_limit(vq, n), mbufs.max_len);
+	taken = fast_plain_headers(vq, job, taken);
 	/* Too few mbufs for all may be enough for some. */
 	if (unlikely(taken == 0 || rte_mempool_get_bulk(pool, (void **)pkts, taken) != 0))
 		return 0;

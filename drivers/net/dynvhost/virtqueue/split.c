@@ -275,7 +275,8 @@ split_burst_end(struct dynvhost_vq *vq, const struct split_burst *burst, const b
  * Copy the packet of one chain. Nothing is opened before the chain's length is known to be that of a
  * header and a frame, and no mbuf is taken before all of the frame is open.
  *
- * @return 0; a verdict, -EMSGSIZE also for what is too short or too long; -ENOMEM: no mbufs.
+ * @return 0; a verdict, -EMSGSIZE also for what is too short or too long, or breaks a rule of
+ *         offloads; -ENOMEM: no mbufs.
  */
 static inline int
 split_dequeue_one(
@@ -293,11 +294,10 @@ split_dequeue_one(
 		     chain->len > vq->hdr_len + DYNVHOST_VQ_MAX_FRAME))
 		return -EMSGSIZE;
 	frame = (uint32_t)chain->len - vq->hdr_len;
-	ret = chain_resolve(vq, chain, vq->hdr_len, frame);
+	ret = chain_resolve(vq, chain, vq->hdr_len + frame);
 	if (unlikely(ret != 0))
 		return ret;
-	*pkt = copy_to_mbufs(chain, frame, pool, vq->port_id);
-	return likely(*pkt != NULL) ? 0 : -ENOMEM;
+	return copy_from_guest(vq, frame, pool, pkt);
 }
 
 /** Take ordinary packets the short way, up to @p n. @return how many. */
@@ -465,21 +465,21 @@ split_enqueue_one(struct dynvhost_vq *vq, struct split_burst *burst, const struc
 	const bool mergeable, const bool log)
 {
 	struct dynvhost_chain *chain = vq->chain;
-	struct virtio_net_hdr_v1 hdr;
 	uint32_t need;
 	int ret;
 
 	if (unlikely(pkt->pkt_len > DYNVHOST_VQ_MAX_FRAME))
 		return -EMSGSIZE;
-	need = vq->hdr_len + pkt->pkt_len;
+	need = vq->hdr_len + net_hdr_packet_len(pkt);
 	ret = split_gather(vq, chain, burst->available, need, mergeable);
 	if (unlikely(ret != 0))
 		return ret;
-	ret = chain_resolve(vq, chain, 0, need);
+	ret = chain_resolve(vq, chain, need);
 	if (unlikely(ret != 0))
 		return ret;
-	net_hdr_fill(&hdr, (uint16_t)chain->n_bufs);
-	copy_from_mbufs(chain, &hdr, vq->hdr_len, pkt);
+	ret = copy_to_guest(vq, pkt);
+	if (unlikely(ret != 0))
+		return ret;
 	if (log)
 		dirty_chain(vq, chain, need);
 	split_push_bufs(vq, burst, need);

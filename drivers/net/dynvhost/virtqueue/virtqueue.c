@@ -32,6 +32,7 @@
 #include "chain.h"
 #include "fast.h"
 #include "format.h"
+#include "net_hdr.h"
 #include "virtqueue.h"
 
 /* Every ring format there is, the one of rings that negotiate no other last. */
@@ -290,6 +291,7 @@ dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup)
 	vq->hdr_len = dynvhost_vq_hdr_len(setup->features);
 	vq->mergeable = (setup->features & (1ULL << VIRTIO_NET_F_MRG_RXBUF)) != 0;
 	vq->event_idx = (setup->features & (1ULL << VIRTIO_RING_F_EVENT_IDX)) != 0;
+	vq->offloads = net_hdr_offloads(setup->features);
 	vq->indirect = (setup->features & (1ULL << VIRTIO_RING_F_INDIRECT_DESC)) != 0;
 	vq->enabled = setup->enabled;
 	vq->log = setup->log;

@@ -63,7 +63,7 @@ enum dynvhost_vq_fault {
 struct dynvhost_vq_stats {
 	uint64_t packets;
 	uint64_t bytes;      /**< without virtio header */
-	uint64_t dropped;    /**< packets thrown away: no room for them, too short, too long */
+	uint64_t dropped;    /**< packets thrown away: no room for them, wrong length or offloads */
 	uint64_t no_mbuf;    /**< bursts cut short because the mempool was empty */
 	uint64_t stalled;    /**< chains completed empty because their memory would not open */
 	uint64_t discarded;  /**< chains consumed while the ring was disabled */
@@ -106,6 +106,15 @@ struct dynvhost_vq_setup {
 	int call_fd;   /**< non-blocking eventfd, or -1: never notify; stays the caller's */
 	bool enabled;
 	struct dynvhost_vq_log log;
+};
+
+/** How an application wants packets from the guest; by default as the simplest can take them. */
+struct dynvhost_vq_app {
+	bool legacy_ol_flags; /**< what the guest leaves undone is said by TX flags */
+	bool linear_buffer;   /**< no chains of mbufs: what is longer is dropped */
+	bool ext_buffer;      /**< what is longer than an mbuf comes in a buffer from the heap */
+	bool complete_tcp;    /**< no partial TCP checksums; not with legacy_ol_flags */
+	bool complete_udp;    /**< nor UDP ones */
 };
 
 /** The three pinned areas of a ring; packed: `avail` is the driver's event, `used` ours. */
@@ -174,8 +183,10 @@ struct dynvhost_vq {
 	bool indirect;
 	int call_fd;
 	struct dynvhost_vq_log log;
+	struct dynvhost_vq_app app; /**< written while the application polls nothing */
+	bool shared;                /**< several threads send to it; see enqueue_alone */
+	uint64_t offloads; /**< of the features negotiated, those for packets (net_hdr.h) */
 	/* Of a ring that several threads send to: `enqueue` takes the lock and calls this one. */
-	bool shared;
 	dynvhost_vq_enqueue_t enqueue_alone;
 	_Atomic bool busy; /**< the lock */
 

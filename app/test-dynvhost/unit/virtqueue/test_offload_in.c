@@ -1,0 +1,875 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * What the header of a packet from the guest says becomes flags of the mbuf, or is done; what breaks
+ * a rule is dropped, and the queue lives (H79 to H87).
+ */
+
+#include <pthread.h>
+#include <string.h>
+
+#include <rte_mbuf_ptype.h>
+
+#include "bed.h"
+#include "frame.h"
+#include "mock.h"
+#include "net_hdr.h"
+#include "packet.h"
+
+#define ALL_HOST    (BED_CSUM | BED_HOST_TSO | BED_HOST_ECN | BED_HOST_UFO)
+#define GSO_FEATURE (1ULL << VIRTIO_NET_F_GSO)
+
+#define NEEDS_CSUM VIRTIO_NET_HDR_F_NEEDS_CSUM
+#define TCPV4      VIRTIO_NET_HDR_GSO_TCPV4
+#define TCPV6      VIRTIO_NET_HDR_GSO_TCPV6
+#define UDP        VIRTIO_NET_HDR_GSO_UDP
+#define ECN        VIRTIO_NET_HDR_GSO_ECN
+
+/* Header and frame as the guest sends them. */
+static uint8_t sent[BED_HDR_LEN + PACKET_MAX];
+static uint8_t *const sent_frame = sent + BED_HDR_LEN;
+static uint8_t received[PACKET_MAX];
+
+/* What an mbuf must say; all else is 0. */
+struct saying {
+	uint64_t ol_flags;
+	uint32_t packet_type;
+	uint16_t l2_len, l3_len, l4_len, tso_segsz;
+};
+
+static struct bed *
+open_bed(uint64_t features)
+{
+	return bed_open(&(struct bed_config){
+		.index = BED_DEQUEUE,
+		.features = features | BED_V1 | BED_INDIRECT,
+		.mem.granule = GUEST_RAM_PAGE,
+	});
+}
+
+/* Send what is in sent[], the frame of @p len bytes, behind @p hdr. */
+static uint16_t
+send_frame(struct bed *bed, const struct virtio_net_hdr *hdr, uint32_t len)
+{
+	uint32_t cut = bed->vq.hdr_len + len;
+	uint8_t *from = sent_frame - bed->vq.hdr_len;
+
+	memset(from, 0xff, bed->vq.hdr_len);
+	memcpy(from, hdr, sizeof(*hdr));
+	return bed_send_bytes(bed, BED_SHAPE_DIRECT, &cut, 1, from);
+}
+
+static void
+expect_saying(const struct rte_mbuf *pkt, const struct saying *saying)
+{
+	assert_int_equal(pkt->ol_flags, saying->ol_flags);
+	assert_int_equal(pkt->packet_type, saying->packet_type);
+	assert_int_equal(pkt->l2_len, saying->l2_len);
+	assert_int_equal(pkt->l3_len, saying->l3_len);
+	assert_int_equal(pkt->l4_len, saying->l4_len);
+	assert_int_equal(pkt->tso_segsz, saying->tso_segsz);
+}
+
+/* Send, and expect in received[] a frame of the same length that says what it must. */
+static void
+deliver_to(struct bed *bed, struct rte_mempool *pool, const struct virtio_net_hdr *hdr,
+	uint32_t len, const struct saying *saying)
+{
+	uint16_t head = send_frame(bed, hdr, len);
+	const void *data;
+
+	bed_freeze(bed);
+	assert_int_equal(bed_dequeue(bed, pool, 32), 1);
+	bed_expect_used(bed, head, 0);
+	bed_expect_memory(bed);
+	assert_int_equal(bed->pkts[0]->pkt_len, len);
+	expect_saying(bed->pkts[0], saying);
+	data = rte_pktmbuf_read(bed->pkts[0], 0, len, received);
+	if (data != received)
+		memcpy(received, data, len);
+	rte_pktmbuf_free(bed->pkts[0]);
+}
+
+static void
+deliver(struct bed *bed, const struct virtio_net_hdr *hdr, uint32_t len,
+	const struct saying *saying)
+{
+	deliver_to(bed, bed_pool(), hdr, len, saying);
+}
+
+static void
+expect_unchanged(uint32_t len)
+{
+	assert_memory_equal(received, sent_frame, len);
+}
+
+/* Send; it must be returned and not arrive, and what follows must. */
+static void
+expect_dropped(struct bed *bed, const struct virtio_net_hdr *hdr, uint32_t len)
+{
+	uint64_t dropped = bed->vq.stats.dropped;
+	uint16_t head = send_frame(bed, hdr, len);
+
+	bed_freeze(bed);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+	bed_expect_used(bed, head, 0);
+	bed_expect_memory(bed);
+	assert_int_equal(bed->vq.stats.dropped, dropped + 1);
+	assert_int_equal(bed->vq.fault, DYNVHOST_VQ_OK);
+}
+
+static struct virtio_net_hdr
+csum_hdr(const struct frame *frame)
+{
+	return (struct virtio_net_hdr){
+		.flags = NEEDS_CSUM,
+		.hdr_len = 7,
+		.csum_start = frame->l4_at,
+		.csum_offset = frame->csum_offset,
+	};
+}
+
+static uint32_t
+packet_type(const struct frame_spec *spec)
+{
+	uint32_t type = spec->tagged ? RTE_PTYPE_L2_ETHER_VLAN : RTE_PTYPE_L2_ETHER;
+
+	if (spec->ipv6)
+		type |= spec->ip_options ? RTE_PTYPE_L3_IPV6_EXT : RTE_PTYPE_L3_IPV6;
+	else
+		type |= spec->ip_options ? RTE_PTYPE_L3_IPV4_EXT : RTE_PTYPE_L3_IPV4;
+	if (spec->fragment)
+		return type | RTE_PTYPE_L4_FRAG;
+	switch (spec->proto) {
+	case FRAME_TCP:
+		return type | RTE_PTYPE_L4_TCP;
+	case FRAME_UDP:
+		return type | RTE_PTYPE_L4_UDP;
+	case FRAME_SCTP:
+		return type | RTE_PTYPE_L4_SCTP;
+	default:
+		return type;
+	}
+}
+
+/* TCP and UDP in every kind of frame. @return false: that were all. */
+static bool
+every_spec(unsigned int i, struct frame_spec *spec)
+{
+	*spec = (struct frame_spec){
+		.ipv6 = i & 1,
+		.tagged = (i >> 1) & 1,
+		.proto = (i >> 2) & 1 ? FRAME_TCP : FRAME_UDP,
+		.ip_options = (i >> 3) & 1 ? 24 : 0,
+		.l4_options = (i >> 2) & 1 ? 12 : 0,
+		.payload = 301 + i,
+		.seed = i,
+	};
+	return i < 16;
+}
+
+static void
+partial_checksums_are_left_to_the_application(void **state)
+{
+	struct bed *bed = open_bed(BED_CSUM);
+	struct frame_spec spec;
+	unsigned int i;
+
+	for (i = 0; every_spec(i, &spec); i++) {
+		struct frame frame = frame_build(sent_frame, &spec);
+		const struct virtio_net_hdr hdr = csum_hdr(&frame);
+
+		frame_make_partial(sent_frame, &frame);
+		deliver(bed, &hdr, frame.len,
+			&(struct saying){.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE,
+				.packet_type = packet_type(&spec)});
+		expect_unchanged(frame.len);
+	}
+}
+
+static void
+checksums_are_completed_where_the_application_takes_no_partial_ones(void **state)
+{
+	struct bed *bed = open_bed(BED_CSUM);
+	struct frame_spec spec;
+	unsigned int i;
+
+	bed->vq.app.complete_tcp = true;
+	bed->vq.app.complete_udp = true;
+	for (i = 0; every_spec(i, &spec); i++) {
+		struct rte_mempool *pool = i % 3 == 0 ? bed_small_pool() : bed_pool();
+		struct frame frame = frame_build(sent_frame, &spec);
+		const struct virtio_net_hdr hdr = csum_hdr(&frame);
+
+		frame_make_partial(sent_frame, &frame);
+		deliver_to(bed, pool, &hdr, frame.len,
+			&(struct saying){.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_GOOD,
+				.packet_type = packet_type(&spec)});
+		assert_true(frame_is_complete(received, &frame));
+		frame_build(sent_frame, &spec);
+		expect_unchanged(frame.len);
+	}
+}
+
+static void
+each_protocol_is_completed_by_itself(void **state)
+{
+	const struct frame_spec spec[] = {
+		{.proto = FRAME_TCP, .payload = 100},
+		{.proto = FRAME_UDP, .payload = 100},
+	};
+	struct bed *bed = open_bed(BED_CSUM);
+	unsigned int i, k;
+
+	for (i = 0; i < 4; i++) {
+		bed->vq.app.complete_tcp = i == 0;
+		bed->vq.app.complete_udp = i == 1;
+		for (k = 0; k < 2; k++) {
+			struct frame frame = frame_build(sent_frame, &spec[k]);
+			const struct virtio_net_hdr hdr = csum_hdr(&frame);
+
+			frame_make_partial(sent_frame, &frame);
+			deliver(bed, &hdr, frame.len,
+				&(struct saying){.ol_flags = i == k ? RTE_MBUF_F_RX_L4_CKSUM_GOOD
+								    : RTE_MBUF_F_RX_L4_CKSUM_NONE,
+					.packet_type = packet_type(&spec[k])});
+		}
+	}
+}
+
+/* RFC 768: a checksum of 0 says that there is none. */
+static void
+checksum_of_udp_is_never_zero(void **state)
+{
+	const struct frame_spec spec = {.proto = FRAME_UDP, .payload = 2};
+	struct bed *bed = open_bed(BED_CSUM);
+	struct frame frame = frame_build(sent_frame, &spec);
+	const struct virtio_net_hdr hdr = csum_hdr(&frame);
+	uint16_t sum;
+
+	bed->vq.app.complete_udp = true;
+	frame_make_partial(sent_frame, &frame);
+	/* The payload that makes the whole sum 0xffff. */
+	memset(sent_frame + frame.len - 2, 0, 2);
+	sum = (uint16_t)~frame_sum(sent_frame + frame.l4_at, frame.len - frame.l4_at);
+	sent_frame[frame.len - 2] = (uint8_t)(sum >> 8);
+	sent_frame[frame.len - 1] = (uint8_t)sum;
+	deliver(bed, &hdr, frame.len,
+		&(struct saying){.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_GOOD,
+			.packet_type = packet_type(&spec)});
+	assert_memory_equal(received + frame.l4_at + 6, "\xff\xff", 2);
+}
+
+/* Complete the checksum of sent[] from @p start on as the guest asks; an independent way. */
+static void
+complete_sent(uint32_t len, uint32_t start, uint32_t offset)
+{
+	uint16_t csum = (uint16_t)~frame_sum(sent_frame + start, len - start);
+
+	if (csum == 0)
+		csum = 0xffff;
+	sent_frame[start + offset] = (uint8_t)(csum >> 8);
+	sent_frame[start + offset + 1] = (uint8_t)csum;
+}
+
+/* As of a tunnel's inner packet, or of a protocol nobody knows. */
+static void
+checksums_that_no_flag_describes_are_completed(void **state)
+{
+	static const struct frame_spec spec[] = {
+		{.proto = FRAME_UDP, .payload = 400},
+		{.proto = FRAME_TCP, .payload = 400, .ipv6 = true},
+		{.proto = 99, .payload = 400},
+		{.proto = FRAME_UDP, .payload = 400, .fragment = true},
+	};
+	static const struct {
+		uint16_t start, offset;
+	} place[] = {{84, 16}, {34, 7}, {63, 0}, {62, 1}, {101, 28}, {0, 200}, {300, 5}};
+	struct bed *bed = open_bed(BED_CSUM);
+	unsigned int i, k;
+
+	bed->vq.app.complete_udp = true;
+	for (i = 0; i < RTE_DIM(spec); i++) {
+		for (k = 0; k < 2 * RTE_DIM(place); k++) {
+			bool small = k >= RTE_DIM(place);
+			struct frame frame = frame_build(sent_frame, &spec[i]);
+			const struct virtio_net_hdr hdr = {
+				.flags = NEEDS_CSUM,
+				.csum_start = place[k % RTE_DIM(place)].start,
+				.csum_offset = place[k % RTE_DIM(place)].offset,
+			};
+
+			deliver_to(bed, small ? bed_small_pool() : bed_pool(), &hdr, frame.len,
+				&(struct saying){.packet_type = packet_type(&spec[i])});
+			complete_sent(frame.len, hdr.csum_start, hdr.csum_offset);
+			expect_unchanged(frame.len);
+		}
+	}
+}
+
+static void
+partial_checksum_of_sctp_is_left_to_the_application(void **state)
+{
+	const struct frame_spec spec = {.proto = FRAME_SCTP, .payload = 100};
+	struct bed *bed = open_bed(BED_CSUM);
+	struct frame frame = frame_build(sent_frame, &spec);
+	const struct virtio_net_hdr hdr = {
+		.flags = NEEDS_CSUM, .csum_start = frame.l4_at, .csum_offset = 8};
+
+	bed->vq.app.complete_tcp = true;
+	bed->vq.app.complete_udp = true;
+	deliver(bed, &hdr, frame.len,
+		&(struct saying){.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE,
+			.packet_type = packet_type(&spec)});
+	expect_unchanged(frame.len);
+}
+
+/* A segment type, and what it must be in. */
+struct gso_case {
+	uint8_t type;
+	struct frame_spec spec;
+	uint64_t features;
+};
+
+static const struct gso_case gso_cases[] = {
+	{TCPV4, {.proto = FRAME_TCP}, 1ULL << VIRTIO_NET_F_HOST_TSO4},
+	{TCPV6, {.proto = FRAME_TCP, .ipv6 = true}, 1ULL << VIRTIO_NET_F_HOST_TSO6},
+	{TCPV4 | ECN, {.proto = FRAME_TCP, .tagged = true},
+		1ULL << VIRTIO_NET_F_HOST_TSO4 | BED_HOST_ECN},
+	{TCPV6 | ECN, {.proto = FRAME_TCP, .ipv6 = true, .ip_options = 16},
+		1ULL << VIRTIO_NET_F_HOST_TSO6 | BED_HOST_ECN},
+	{UDP, {.proto = FRAME_UDP}, BED_HOST_UFO},
+	{UDP, {.proto = FRAME_UDP, .ipv6 = true, .tagged = true}, BED_HOST_UFO},
+};
+
+/* The frame of a case in sent[], with its header. */
+static struct frame
+build_gso(const struct gso_case *c, uint32_t payload, struct virtio_net_hdr *hdr)
+{
+	struct frame_spec spec = c->spec;
+	struct frame frame;
+
+	spec.payload = payload;
+	frame = frame_build(sent_frame, &spec);
+	frame_make_partial(sent_frame, &frame);
+	*hdr = csum_hdr(&frame);
+	hdr->gso_type = c->type;
+	hdr->gso_size = 1000;
+	return frame;
+}
+
+static void
+segments_become_large_received_packets(void **state)
+{
+	static const uint32_t payload[] = {1200, 9000, 65000};
+	unsigned int i, k;
+
+	for (i = 0; i < RTE_DIM(gso_cases); i++) {
+		struct bed *bed = open_bed(BED_CSUM | gso_cases[i].features);
+
+		for (k = 0; k < 2 * RTE_DIM(payload); k++) {
+			bool complete = k >= RTE_DIM(payload);
+			struct virtio_net_hdr hdr;
+			struct frame frame = build_gso(&gso_cases[i], payload[k % 3], &hdr);
+			uint64_t csum = complete ? RTE_MBUF_F_RX_L4_CKSUM_GOOD
+						 : RTE_MBUF_F_RX_L4_CKSUM_NONE;
+
+			bed->vq.app.complete_tcp = complete;
+			bed->vq.app.complete_udp = complete;
+			/* Segments without NEEDS_CSUM have a partial checksum all the same. */
+			if (k == 0)
+				hdr.flags = 0;
+			deliver(bed, &hdr, frame.len,
+				&(struct saying){.ol_flags = csum | RTE_MBUF_F_RX_LRO,
+					.tso_segsz = 1000,
+					.packet_type = packet_type(&gso_cases[i].spec)});
+			if (complete)
+				assert_true(frame_is_complete(received, &frame));
+			else
+				expect_unchanged(frame.len);
+		}
+		bed_teardown(NULL);
+	}
+}
+
+static void
+legacy_gso_stands_for_all_tcp_segments(void **state)
+{
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		struct bed *bed = open_bed(BED_CSUM | GSO_FEATURE);
+		struct virtio_net_hdr hdr;
+		struct frame frame = build_gso(&gso_cases[i], 3000, &hdr);
+
+		deliver(bed, &hdr, frame.len,
+			&(struct saying){
+				.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE | RTE_MBUF_F_RX_LRO,
+				.tso_segsz = 1000,
+				.packet_type = packet_type(&gso_cases[i].spec)});
+		bed_teardown(NULL);
+	}
+}
+
+static void
+legacy_flags_say_what_a_sender_asks_for(void **state)
+{
+	struct bed *bed = open_bed(ALL_HOST);
+	struct frame_spec spec;
+	unsigned int i;
+
+	bed->vq.app.legacy_ol_flags = true;
+	for (i = 0; every_spec(i, &spec); i++) {
+		struct frame frame = frame_build(sent_frame, &spec);
+		const struct virtio_net_hdr hdr = csum_hdr(&frame);
+
+		frame_make_partial(sent_frame, &frame);
+		deliver(bed, &hdr, frame.len,
+			&(struct saying){
+				.ol_flags = (spec.ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4) |
+					    (spec.proto == FRAME_TCP ? RTE_MBUF_F_TX_TCP_CKSUM
+								     : RTE_MBUF_F_TX_UDP_CKSUM),
+				.l2_len = frame.l2_len,
+				.l3_len = frame.l3_len});
+		expect_unchanged(frame.len);
+	}
+	for (i = 0; i < RTE_DIM(gso_cases); i++) {
+		const struct frame_spec *gso = &gso_cases[i].spec;
+		bool tcp = gso->proto == FRAME_TCP;
+		struct virtio_net_hdr hdr;
+		struct frame frame = build_gso(&gso_cases[i], 5000, &hdr);
+
+		deliver(bed, &hdr, frame.len,
+			&(struct saying){
+				.ol_flags = (gso->ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4) |
+					    (tcp ? RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_TCP_SEG
+						 : RTE_MBUF_F_TX_UDP_CKSUM | RTE_MBUF_F_TX_UDP_SEG),
+				.l2_len = frame.l2_len,
+				.l3_len = frame.l3_len,
+				.l4_len = frame.l4_len,
+				.tso_segsz = 1000});
+		expect_unchanged(frame.len);
+	}
+}
+
+static void
+legacy_flags_do_not_stand_for_what_they_can_not_say(void **state)
+{
+	/* 800 bytes of extensions, where an mbuf can name 511 of layer 3. */
+	struct frame_spec spec = {.proto = FRAME_TCP, .ipv6 = true, .ip_options = 248};
+	struct bed *bed = open_bed(ALL_HOST);
+	struct frame frame = frame_build(sent_frame, &spec);
+	uint32_t len = frame.len + 552;
+	struct virtio_net_hdr hdr = csum_hdr(&frame);
+
+	bed->vq.app.legacy_ol_flags = true;
+	/* The options' header says that it is longer, and all behind it moves there. */
+	memmove(sent_frame + frame.l4_at + 552, sent_frame + frame.l4_at, frame.l4_len);
+	memset(sent_frame + frame.l4_at, 0, 552);
+	sent_frame[frame.l2_len + 41] = 800 / 8 - 1;
+	hdr.csum_start += 552;
+	deliver(bed, &hdr, len, &(struct saying){0});
+	complete_sent(len, hdr.csum_start, hdr.csum_offset);
+	expect_unchanged(len);
+
+	hdr.gso_type = TCPV6;
+	hdr.gso_size = 8;
+	expect_dropped(bed, &hdr, len);
+
+	/* And in a tunnel, as without them. */
+	frame = frame_build(sent_frame, &(struct frame_spec){.proto = FRAME_UDP, .payload = 99});
+	hdr = (struct virtio_net_hdr){.flags = NEEDS_CSUM, .csum_start = 60, .csum_offset = 6};
+	deliver(bed, &hdr, frame.len, &(struct saying){0});
+	complete_sent(frame.len, 60, 6);
+	expect_unchanged(frame.len);
+}
+
+static void
+h79_checksum_outside_the_packet_is_dropped(void **state)
+{
+	static const struct {
+		uint16_t start, offset;
+		bool good;
+	} place[] = {
+		{98, 0, true},
+		{99, 0, false},
+		{100, 0, false},
+		{34, 64, true},
+		{34, 65, false},
+		{34, 66, false},
+		{0, 98, true},
+		{0, 99, false},
+		{65535, 0, false},
+		{0, 65535, false},
+		{65535, 65535, false},
+		{65535, 1, false},
+		{32768, 32768, false},
+	};
+	struct bed *bed = open_bed(ALL_HOST);
+	unsigned int i;
+
+	packet_fill(sent_frame, 100, 1);
+	for (i = 0; i < RTE_DIM(place); i++) {
+		const struct virtio_net_hdr hdr = {.flags = NEEDS_CSUM,
+			.csum_start = place[i].start,
+			.csum_offset = place[i].offset};
+
+		if (place[i].good)
+			deliver(bed, &hdr, 100,
+				&(struct saying){.packet_type = RTE_PTYPE_L2_ETHER});
+		else
+			expect_dropped(bed, &hdr, 100);
+	}
+}
+
+static void
+h80_what_was_not_negotiated_is_ignored_or_dropped(void **state)
+{
+	struct virtio_net_hdr hdr;
+	struct bed *bed;
+	struct frame frame;
+	unsigned int i, k;
+
+	/* No offload at all: the header is not even read. */
+	bed = open_bed(BED_GUEST_CSUM | BED_GUEST_TSO | BED_HOST_TSO | GSO_FEATURE);
+	for (i = 0; i < RTE_DIM(gso_cases); i++) {
+		frame = build_gso(&gso_cases[i], 2000, &hdr);
+		deliver(bed, &hdr, frame.len, &(struct saying){0});
+		expect_unchanged(frame.len);
+	}
+	bed_teardown(NULL);
+
+	for (k = 0; k < RTE_DIM(gso_cases); k++) {
+		bed = open_bed(BED_CSUM | gso_cases[k].features);
+		for (i = 0; i < RTE_DIM(gso_cases); i++) {
+			frame = build_gso(&gso_cases[i], 2000, &hdr);
+			if ((gso_cases[i].features & ~gso_cases[k].features) != 0)
+				expect_dropped(bed, &hdr, frame.len);
+		}
+		bed_teardown(NULL);
+	}
+}
+
+static void
+h81_impossible_segments_are_dropped(void **state)
+{
+	static const uint8_t bad_type[] = {2, 5, 6, 0x40, 0x7f, ECN, ECN | UDP, ECN | 5, 0xff};
+	static const uint16_t bad_size[] = {0, 1, 7, 4000, 65535};
+	struct bed *bed = open_bed(ALL_HOST | GSO_FEATURE);
+	struct virtio_net_hdr hdr;
+	struct frame frame;
+	unsigned int i;
+
+	frame = build_gso(&gso_cases[0], 3000, &hdr);
+	for (i = 0; i < RTE_DIM(bad_type); i++) {
+		hdr.gso_type = bad_type[i];
+		expect_dropped(bed, &hdr, frame.len);
+	}
+	hdr.gso_type = TCPV4;
+	for (i = 0; i < RTE_DIM(bad_size); i++) {
+		hdr.gso_size = bad_size[i];
+		expect_dropped(bed, &hdr, frame.len);
+	}
+	hdr.gso_size = NET_HDR_MIN_GSO_SIZE;
+	deliver(bed, &hdr, frame.len,
+		&(struct saying){.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE | RTE_MBUF_F_RX_LRO,
+			.tso_segsz = NET_HDR_MIN_GSO_SIZE,
+			.packet_type = packet_type(&gso_cases[0].spec)});
+	/* Checksums of segments lie where those of their protocol do. */
+	hdr.csum_start++;
+	expect_dropped(bed, &hdr, frame.len);
+	hdr.csum_start--;
+	hdr.csum_offset = 6;
+	expect_dropped(bed, &hdr, frame.len);
+}
+
+static void
+h81_segments_of_another_protocol_are_dropped(void **state)
+{
+	static const struct frame_spec other[] = {
+		{.proto = FRAME_SCTP},
+		{.proto = 99},
+		{.proto = FRAME_TCP, .fragment = true},
+		{.proto = FRAME_UDP, .fragment = true},
+	};
+	struct bed *bed = open_bed(ALL_HOST);
+	struct virtio_net_hdr hdr;
+	struct frame frame;
+	unsigned int i, k;
+
+	for (i = 0; i < RTE_DIM(gso_cases); i++) {
+		for (k = 0; k < RTE_DIM(gso_cases); k++) {
+			if ((gso_cases[i].type & ~ECN) == (gso_cases[k].type & ~ECN))
+				continue;
+			frame = build_gso(&gso_cases[k], 2000, &hdr);
+			hdr.gso_type = gso_cases[i].type;
+			expect_dropped(bed, &hdr, frame.len);
+		}
+		for (k = 0; k < RTE_DIM(other); k++) {
+			struct gso_case c = {.type = gso_cases[i].type, .spec = other[k]};
+
+			frame = build_gso(&c, 2000, &hdr);
+			expect_dropped(bed, &hdr, frame.len);
+			hdr.flags = 0;
+			expect_dropped(bed, &hdr, frame.len);
+		}
+		/* Nothing to segment. */
+		frame = build_gso(&gso_cases[i], 0, &hdr);
+		hdr.gso_size = 8;
+		expect_dropped(bed, &hdr, frame.len);
+	}
+}
+
+static void
+h82_hdr_len_is_not_looked_at(void **state)
+{
+	static const uint16_t hdr_len[] = {0, 1, 14, 54, 1000, 65535};
+	struct bed *bed = open_bed(ALL_HOST);
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(hdr_len); i++) {
+		struct virtio_net_hdr hdr;
+		struct frame frame = build_gso(&gso_cases[0], 2000, &hdr);
+
+		hdr.hdr_len = hdr_len[i];
+		deliver(bed, &hdr, frame.len,
+			&(struct saying){
+				.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE | RTE_MBUF_F_RX_LRO,
+				.tso_segsz = 1000,
+				.packet_type = packet_type(&gso_cases[0].spec)});
+	}
+}
+
+/* One packet that may be dropped or not; the queue lives. */
+static void
+survive(struct bed *bed, const struct virtio_net_hdr *hdr, uint32_t len)
+{
+	uint16_t head = send_frame(bed, hdr, len);
+	uint16_t n = bed_dequeue(bed, bed->seed++ % 2 ? bed_small_pool() : bed_pool(), 1);
+
+	if (n == 1) {
+		assert_int_equal(bed->pkts[0]->pkt_len, len);
+		rte_mbuf_sanity_check(bed->pkts[0], 1);
+		if (bed->pkts[0]->ol_flags & RTE_MBUF_F_RX_LRO)
+			assert_in_range(bed->pkts[0]->tso_segsz, 8, len);
+	}
+	rte_pktmbuf_free_bulk(bed->pkts, n);
+	bed_expect_used(bed, head, 0);
+	assert_int_equal(bed->vq.fault, DYNVHOST_VQ_OK);
+}
+
+/* Both checksum and segments, of a frame that is cut at @p len or has a byte changed. */
+static void
+survive_both(struct bed *bed, struct virtio_net_hdr hdr, uint32_t len)
+{
+	survive(bed, &hdr, len);
+	hdr.flags = 0;
+	survive(bed, &hdr, len);
+	hdr.flags = NEEDS_CSUM;
+	hdr.gso_type = VIRTIO_NET_HDR_GSO_NONE;
+	survive(bed, &hdr, len);
+}
+
+static void
+h83_truncated_and_malformed_headers_are_survived(void **state)
+{
+	unsigned int i, value;
+	uint32_t len;
+
+	for (i = 0; i < 2 * RTE_DIM(gso_cases); i++) {
+		struct bed *bed = open_bed(ALL_HOST);
+		struct virtio_net_hdr hdr;
+		struct frame frame = build_gso(&gso_cases[i / 2], 100, &hdr);
+
+		bed->vq.app.legacy_ol_flags = i & 1;
+		bed->vq.app.complete_tcp = !(i & 1);
+		hdr.gso_size = 10;
+		for (len = DYNVHOST_VQ_MIN_FRAME; len < frame.len; len++)
+			survive_both(bed, hdr, len);
+		/* Lengths of headers that are any. */
+		for (value = 0; value < 16; value++) {
+			sent_frame[frame.l2_len] = (uint8_t)(0x40 | value);
+			survive_both(bed, hdr, frame.len);
+		}
+		for (value = 0; value < 16; value++) {
+			build_gso(&gso_cases[i / 2], 100, &hdr);
+			hdr.gso_size = 10;
+			sent_frame[frame.l4_at + 12] = (uint8_t)(value << 4);
+			survive_both(bed, hdr, frame.len);
+		}
+		/* Any type, and any next header, again and again. */
+		for (value = 0; value < 256; value++) {
+			build_gso(&gso_cases[i / 2], 100, &hdr);
+			hdr.gso_size = 10;
+			sent_frame[frame.l2_len + (gso_cases[i / 2].spec.ipv6 ? 6 : 9)] =
+				(uint8_t)value;
+			survive(bed, &hdr, frame.len);
+		}
+		bed_teardown(NULL);
+	}
+}
+
+static void
+h84_headers_may_lie_across_mbufs(void **state)
+{
+	struct bed *bed = open_bed(ALL_HOST);
+	uint8_t options;
+
+	for (options = 0; options <= 40; options += 4) {
+		struct gso_case c = {
+			TCPV4, {.proto = FRAME_TCP, .ip_options = options, .l4_options = 40}, 0};
+		struct virtio_net_hdr hdr;
+		struct frame frame = build_gso(&c, 4000, &hdr);
+
+		deliver_to(bed, bed_small_pool(), &hdr, frame.len,
+			&(struct saying){
+				.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE | RTE_MBUF_F_RX_LRO,
+				.tso_segsz = 1000,
+				.packet_type = packet_type(&c.spec)});
+		expect_unchanged(frame.len);
+	}
+}
+
+static void
+h85_flags_that_mean_nothing_are_ignored(void **state)
+{
+	const struct frame_spec spec = {.proto = FRAME_TCP, .payload = 100};
+	struct bed *bed = open_bed(ALL_HOST);
+	struct frame frame = frame_build(sent_frame, &spec);
+	struct virtio_net_hdr hdr = csum_hdr(&frame);
+
+	hdr.flags = 0xff & ~NEEDS_CSUM;
+	hdr.csum_start = 65535;
+	deliver(bed, &hdr, frame.len, &(struct saying){0});
+	expect_unchanged(frame.len);
+
+	hdr = csum_hdr(&frame);
+	hdr.flags = 0xff;
+	deliver(bed, &hdr, frame.len,
+		&(struct saying){.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE,
+			.packet_type = packet_type(&spec)});
+}
+
+/** A guest's processor that rewrites the header. */
+struct racer {
+	volatile struct virtio_net_hdr *hdr;
+	_Atomic bool stop;
+};
+
+static void *
+race(void *arg)
+{
+	struct racer *racer = arg;
+	uint32_t x = 1;
+
+	while (!atomic_load(&racer->stop)) {
+		x = x * 1664525 + 1013904223;
+		racer->hdr->flags = (uint8_t)(x >> 28);
+		racer->hdr->gso_type = (uint8_t)(x >> 26 & 3);
+		racer->hdr->gso_size = (uint16_t)(x >> 20);
+		racer->hdr->csum_start = (uint16_t)((x & 3) ? 34 : x >> 16);
+		racer->hdr->csum_offset = (uint16_t)((x & 12) ? 16 : x >> 12);
+	}
+	return NULL;
+}
+
+static void
+h86_header_rewritten_while_it_is_read_is_survived(void **state)
+{
+	const struct frame_spec spec = {.proto = FRAME_TCP, .payload = 1000};
+	struct bed *bed = open_bed(ALL_HOST);
+	struct frame frame = frame_build(sent_frame, &spec);
+	const struct dynvhost_vq_stats *stats = &bed->vq.stats;
+	uint64_t start = mock_now_ms();
+	struct ring_piece piece;
+	struct racer racer = {0};
+	uint32_t len = BED_HDR_LEN + frame.len;
+	pthread_t thread;
+
+	bed_place(bed, &len, 1, false, &piece);
+	guest_ram_write(&bed->ram, piece.gpa + BED_HDR_LEN, sent_frame, frame.len);
+	racer.hdr = guest_ram_at(&bed->ram, piece.gpa, sizeof(*racer.hdr));
+	assert_int_equal(pthread_create(&thread, NULL, race, &racer), 0);
+	/* Long enough, and until the race has gone both ways. */
+	while (mock_now_ms() < start + 300 || ((stats->packets == 0 || stats->dropped == 0) &&
+						      mock_now_ms() < start + MOCK_DEADLINE_MS)) {
+		uint16_t head = bed_add(bed, BED_SHAPE_DIRECT, &piece, 1);
+		uint16_t n = bed_dequeue(bed, bed_pool(), 1);
+
+		if (n == 1 && (bed->pkts[0]->ol_flags & RTE_MBUF_F_RX_LRO))
+			assert_in_range(bed->pkts[0]->tso_segsz, 8, frame.len);
+		rte_pktmbuf_free_bulk(bed->pkts, n);
+		bed_expect_used(bed, head, 0);
+	}
+	atomic_store(&racer.stop, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(bed->vq.fault, DYNVHOST_VQ_OK);
+	assert_true(stats->packets > 0 && stats->dropped > 0);
+}
+
+static void
+header_is_read_from_any_number_of_descriptors(void **state)
+{
+	static const uint64_t features[] = {BED_V1, 0};
+	const struct frame_spec spec = {.proto = FRAME_UDP, .payload = 200};
+	unsigned int i, k, n;
+
+	for (i = 0; i < RTE_DIM(features); i++) {
+		struct bed *bed = bed_open(&(struct bed_config){
+			.index = BED_DEQUEUE, .features = features[i] | BED_CSUM | BED_INDIRECT});
+		struct frame frame = frame_build(sent_frame, &spec);
+		const struct virtio_net_hdr hdr = csum_hdr(&frame);
+		uint8_t *from = sent_frame - bed->vq.hdr_len;
+
+		memset(from, 0xff, bed->vq.hdr_len);
+		memcpy(from, &hdr, sizeof(hdr));
+		for (n = 1; n <= bed->vq.hdr_len; n++) {
+			uint32_t cut[BED_HDR_LEN + 1];
+			uint16_t head;
+
+			for (k = 0; k < n; k++)
+				cut[k] = 1;
+			cut[n] = bed->vq.hdr_len - n + frame.len;
+			head = bed_send_bytes(bed, (enum bed_shape)(n % BED_SHAPES), cut,
+				(uint16_t)(n + 1), from);
+			assert_int_equal(bed_dequeue(bed, bed_pool(), 1), 1);
+			expect_saying(bed->pkts[0],
+				&(struct saying){.ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE,
+					.packet_type = packet_type(&spec)});
+			rte_pktmbuf_free(bed->pkts[0]);
+			bed_expect_used(bed, head, 0);
+		}
+		bed_teardown(NULL);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BED_TEST(partial_checksums_are_left_to_the_application),
+		BED_TEST(checksums_are_completed_where_the_application_takes_no_partial_ones),
+		BED_TEST(each_protocol_is_completed_by_itself),
+		BED_TEST(checksum_of_udp_is_never_zero),
+		BED_TEST(checksums_that_no_flag_describes_are_completed),
+		BED_TEST(partial_checksum_of_sctp_is_left_to_the_application),
+		BED_TEST(segments_become_large_received_packets),
+		BED_TEST(legacy_gso_stands_for_all_tcp_segments),
+		BED_TEST(legacy_flags_say_what_a_sender_asks_for),
+		BED_TEST(legacy_flags_do_not_stand_for_what_they_can_not_say),
+		BED_TEST(h79_checksum_outside_the_packet_is_dropped),
+		BED_TEST(h80_what_was_not_negotiated_is_ignored_or_dropped),
+		BED_TEST(h81_impossible_segments_are_dropped),
+		BED_TEST(h81_segments_of_another_protocol_are_dropped),
+		BED_TEST(h82_hdr_len_is_not_looked_at),
+		BED_TEST(h83_truncated_and_malformed_headers_are_survived),
+		BED_TEST(h84_headers_may_lie_across_mbufs),
+		BED_TEST(h85_flags_that_mean_nothing_are_ignored),
+		BED_TEST(h86_header_rewritten_while_it_is_read_is_survived),
+		BED_TEST(header_is_read_from_any_number_of_descriptors),
+	};
+
+	return bed_run(tests);
+}
