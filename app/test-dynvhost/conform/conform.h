@@ -21,7 +21,7 @@
  *	Device    C58, C59, C77, C78      test_conform_device
  *	virtio    C60–C62, C67, C69       test_conform_misc
  *	          C66, C67 (malformed), C68  hostile: test_hostile_chain, test_hostile_ring
- *	          C63–C65  later: offloads
+ *	          C63–C65  test_conform_offload
  *	          C70      test_conform_packed
  *	          C71      test_conform_in_order
  *	          C72      hostile: test_hostile_ring (a racing guest on split rings)

@@ -34,4 +34,13 @@ dynvhost_tel_add_uint(struct rte_tel_data *data, const char *name, uint64_t valu
 	return rte_tel_data_add_dict_u64(data, name, value);
 }
 
+/** The operation that lists packet types: newer releases are told how many, older look for the end. */
+#if RTE_VERSION >= RTE_VERSION_NUM(24, 3, 0, 0)
+#define DYNVHOST_PTYPES_PARAMS struct rte_eth_dev *eth_dev, size_t *n_ptypes
+#define DYNVHOST_PTYPES_SAY(n) (*n_ptypes = (n))
+#else
+#define DYNVHOST_PTYPES_PARAMS struct rte_eth_dev *eth_dev
+#define DYNVHOST_PTYPES_SAY(n) RTE_SET_USED(n)
+#endif
+
 #endif /* DYNVHOST_COMPAT_H */

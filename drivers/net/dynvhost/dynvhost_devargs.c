@@ -229,6 +229,11 @@ static const struct devargs_option devargs_options[] = {
 	{DYNVHOST_ARG_IN_ORDER, devargs_read_bool, DEVARGS_FIELD(in_order), "0 or 1"},
 	{DYNVHOST_ARG_EVENT_IDX, devargs_read_bool, DEVARGS_FIELD(event_idx), "0 or 1"},
 	{DYNVHOST_ARG_INDIRECT, devargs_read_bool, DEVARGS_FIELD(indirect), "0 or 1"},
+	{DYNVHOST_ARG_CSUM, devargs_read_bool, DEVARGS_FIELD(csum), "0 or 1"},
+	{DYNVHOST_ARG_TSO, devargs_read_bool, DEVARGS_FIELD(tso), "0 or 1"},
+	{DYNVHOST_ARG_LINEAR_BUFFER, devargs_read_bool, DEVARGS_FIELD(linear_buffer), "0 or 1"},
+	{DYNVHOST_ARG_EXT_BUFFER, devargs_read_bool, DEVARGS_FIELD(ext_buffer), "0 or 1"},
+	{DYNVHOST_ARG_LEGACY_OL_FLAGS, devargs_read_bool, DEVARGS_FIELD(legacy_ol_flags), "0 or 1"},
 	{DYNVHOST_ARG_MTU, devargs_read_mtu, DEVARGS_FIELD(mtu), "68 to 65535 bytes"},
 	{DYNVHOST_ARG_TX_RETRIES, devargs_read_retries, DEVARGS_FIELD(tx_retries), "0 to 32"},
 	{DYNVHOST_ARG_MAP_MODE, devargs_read_map_mode, DEVARGS_FIELD(map_mode),
@@ -323,6 +328,7 @@ dynvhost_devargs_parse(const char *name, const char *params, struct dynvhost_dev
 		.in_order = true,
 		.event_idx = true,
 		.indirect = true,
+		.csum = true,
 		.map_mode = DYNVHOST_MEM_MODE_AUTO,
 		.map_idle_ms = 1000,
 	};
@@ -330,6 +336,12 @@ dynvhost_devargs_parse(const char *name, const char *params, struct dynvhost_dev
 	if (rc == 0 && args->iface[0] == '\0') {
 		DYNVHOST_LOG(driver, ERR, name,
 			"argument \"%s\" is missing: the path of the socket", DYNVHOST_ARG_IFACE);
+		rc = -EINVAL;
+	}
+	if (rc == 0 && args->tso && !args->csum) {
+		DYNVHOST_LOG(driver, ERR, name,
+			"%s=1 is refused with %s=0: segments come without complete checksums",
+			DYNVHOST_ARG_TSO, DYNVHOST_ARG_CSUM);
 		rc = -EINVAL;
 	}
 	return rc;

@@ -27,6 +27,11 @@
 #define DYNVHOST_ARG_IN_ORDER         "in-order"
 #define DYNVHOST_ARG_EVENT_IDX        "event-idx"
 #define DYNVHOST_ARG_INDIRECT         "indirect"
+#define DYNVHOST_ARG_CSUM             "csum"
+#define DYNVHOST_ARG_TSO              "tso"
+#define DYNVHOST_ARG_LINEAR_BUFFER    "linear-buffer"
+#define DYNVHOST_ARG_EXT_BUFFER       "ext-buffer"
+#define DYNVHOST_ARG_LEGACY_OL_FLAGS  "legacy-ol-flags"
 #define DYNVHOST_ARG_MTU              "mtu"
 #define DYNVHOST_ARG_TX_RETRIES       "tx-retries"
 #define DYNVHOST_ARG_MAP_MODE         "map-mode"
@@ -50,6 +55,11 @@
 	DYNVHOST_ARG_IN_ORDER "=<0|1> " \
 	DYNVHOST_ARG_EVENT_IDX "=<0|1> " \
 	DYNVHOST_ARG_INDIRECT "=<0|1> " \
+	DYNVHOST_ARG_CSUM "=<0|1> " \
+	DYNVHOST_ARG_TSO "=<0|1> " \
+	DYNVHOST_ARG_LINEAR_BUFFER "=<0|1> " \
+	DYNVHOST_ARG_EXT_BUFFER "=<0|1> " \
+	DYNVHOST_ARG_LEGACY_OL_FLAGS "=<0|1> " \
 	DYNVHOST_ARG_MTU "=<68-65535> " \
 	DYNVHOST_ARG_TX_RETRIES "=<0-32> " \
 	DYNVHOST_ARG_MAP_MODE "=<auto|uffd|mmap|eager> " \
@@ -73,6 +83,11 @@ struct dynvhost_devargs {
 	bool in_order;
 	bool event_idx;
 	bool indirect;
+	bool csum;
+	bool tso; /**< only with csum */
+	bool linear_buffer;
+	bool ext_buffer;
+	bool legacy_ol_flags;
 	uint16_t mtu; /**< 0: not said */
 	uint8_t tx_retries;
 	enum dynvhost_mem_mode map_mode;

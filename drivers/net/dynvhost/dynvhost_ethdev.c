@@ -172,6 +172,7 @@ ethdev_start(struct rte_eth_dev *eth_dev)
 {
 	struct dynvhost_dev *dev = eth_dev->data->dev_private;
 
+	dynvhost_offload_start(eth_dev);
 	dynvhost_queues_start(eth_dev);
 	/* ethdev says "started" only after this returns; the link may be up from now on. */
 	eth_dev->data->dev_started = 1;
@@ -202,7 +203,7 @@ ethdev_infos_get(struct rte_eth_dev *eth_dev, struct rte_eth_dev_info *info)
 	info->min_mtu = RTE_ETHER_MIN_MTU;
 	info->max_mtu = dev->max_mtu;
 	info->max_rx_pktlen = dev->max_mtu + ETHDEV_OVERHEAD;
-	info->tx_offload_capa = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	dynvhost_offload_info(dev, info);
 	info->speed_capa = RTE_ETH_LINK_SPEED_10G;
 	return 0;
 }
@@ -378,6 +379,9 @@ static const struct eth_dev_ops ethdev_ops = {
 	.allmulticast_disable = ethdev_accept_mode,
 	.mac_addr_set = ethdev_mac_addr_set,
 	.mtu_set = ethdev_mtu_set,
+	.vlan_offload_set = dynvhost_vlan_offload_set,
+	.dev_supported_ptypes_get = dynvhost_supported_ptypes_get,
+	.dev_ptypes_set = dynvhost_ptypes_set,
 	.stats_get = dynvhost_stats_get,
 	.stats_reset = dynvhost_stats_reset,
 	.xstats_get = dynvhost_xstats_get,
@@ -405,7 +409,8 @@ ethdev_features(const struct dynvhost_devargs *args)
 	uint64_t features = ETHDEV_BIT(VIRTIO_NET_F_CTRL_VQ) | ETHDEV_BIT(VIRTIO_NET_F_CTRL_RX) |
 			    ETHDEV_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | ETHDEV_BIT(VIRTIO_NET_F_MQ) |
 			    ETHDEV_BIT(VIRTIO_NET_F_MTU) | ETHDEV_BIT(VIRTIO_F_ANY_LAYOUT) |
-			    ETHDEV_BIT(VIRTIO_F_VERSION_1) | ETHDEV_BIT(VU_F_PROTOCOL_FEATURES);
+			    ETHDEV_BIT(VIRTIO_F_VERSION_1) | ETHDEV_BIT(VU_F_PROTOCOL_FEATURES) |
+			    dynvhost_offload_features(args);
 
 	if (args->mrg_rxbuf)
 		features |= ETHDEV_BIT(VIRTIO_NET_F_MRG_RXBUF);

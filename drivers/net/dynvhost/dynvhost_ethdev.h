@@ -18,6 +18,7 @@
 #include <ethdev_driver.h>
 
 #include "control.h"
+#include "dynvhost_compat.h"
 #include "dynvhost_devargs.h"
 #include "gate.h"
 #include "virtqueue.h"
@@ -44,6 +45,7 @@ struct dynvhost_queue {
 	atomic_bool counts_kinds; /**< somebody has asked how many packets there are of each kind */
 	uint8_t retries;          /**< transmit queues only: of bursts that come out short */
 	bool deferred;            /**< not to be started with the port */
+	_Atomic uint64_t finish;  /**< what received packets are put through (dynvhost_offload.c) */
 	uint16_t n_desc;          /**< as asked for; the guest decides the ring's real size */
 	int intr_fd; /**< receive queues: what applications wait for (dynvhost_intr.c); -1: none */
 	int wake_fd; /**< signalled by us; -1: none */
@@ -70,7 +72,8 @@ struct dynvhost_dev {
 	struct dynvhost_vq_stats *stats_base; /**< 2 * n_pairs: counters at the last reset */
 	struct dynvhost_mem_stats mem_base;   /**< likewise, of guest memory */
 	struct rte_ether_addr mac;
-	uint16_t max_mtu; /**< largest that guest or application may set */
+	bool ptypes_chosen; /**< by rte_eth_dev_set_ptypes() */
+	uint16_t max_mtu;   /**< largest that guest or application may set */
 
 	/* Meaningful in the process that has probed the port. */
 	struct rte_eth_dev *eth_dev;
@@ -134,6 +137,26 @@ int dynvhost_rx_queue_intr_disable(struct rte_eth_dev *eth_dev, uint16_t q);
 /** What has become of rings and kick fds, as the session's hooks say it. */
 void dynvhost_intr_kick_changed(struct dynvhost_dev *dev, uint16_t ring, int fd);
 void dynvhost_intr_rings_changed(struct dynvhost_dev *dev);
+
+/** Offload features of virtio-net that are offered to the guest. */
+uint64_t dynvhost_offload_features(const struct dynvhost_devargs *args);
+
+/** Put the port's offloads into @p info. */
+void dynvhost_offload_info(const struct dynvhost_dev *dev, struct rte_eth_dev_info *info);
+
+/** Do from now on what the application has configured. The port is stopped. */
+void dynvhost_offload_start(struct rte_eth_dev *eth_dev);
+
+/**
+ * Put @p n received packets through what a queue's `finish` says, in place.
+ * @return how many are left; the others were malformed and are freed.
+ */
+uint16_t dynvhost_rx_finish(struct dynvhost_queue *rxq, struct rte_mbuf **pkts, uint16_t n);
+
+/** Offload operations. */
+int dynvhost_vlan_offload_set(struct rte_eth_dev *eth_dev, int mask);
+const uint32_t *dynvhost_supported_ptypes_get(DYNVHOST_PTYPES_PARAMS);
+int dynvhost_ptypes_set(struct rte_eth_dev *eth_dev, uint32_t mask);
 
 /** Statistics operations. */
 int dynvhost_stats_get(struct rte_eth_dev *eth_dev, struct rte_eth_stats *stats);

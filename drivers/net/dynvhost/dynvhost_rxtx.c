@@ -108,6 +108,8 @@ dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n)
 		return 0;
 	moved = queue->vq->dequeue(queue->vq, queue->pool, pkts, n);
 	dynvhost_gate_leave(&queue->gate);
+	if (unlikely(atomic_load_explicit(&queue->finish, memory_order_relaxed) != 0))
+		moved = dynvhost_rx_finish(queue, pkts, moved);
 	if (unlikely(rxtx_counts_kinds(queue)))
 		rxtx_count_received(queue, pkts, moved);
 	return moved;

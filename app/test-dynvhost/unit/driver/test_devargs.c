@@ -38,6 +38,7 @@ static const struct dynvhost_devargs defaults = {
 	.in_order = true,
 	.event_idx = true,
 	.indirect = true,
+	.csum = true,
 	.mtu = 0,
 	.tx_retries = 0,
 	.map_mode = DYNVHOST_MEM_MODE_AUTO,
@@ -155,6 +156,11 @@ test_all_keys_are_read_together(void **state)
 		.in_order = false,
 		.event_idx = false,
 		.indirect = false,
+		.csum = true,
+		.tso = true,
+		.linear_buffer = true,
+		.ext_buffer = true,
+		.legacy_ol_flags = true,
 		.mtu = 9000,
 		.tx_retries = 32,
 		.map_mode = DYNVHOST_MEM_MODE_EAGER,
@@ -167,6 +173,7 @@ test_all_keys_are_read_together(void **state)
 
 	expect("map-dump=1,map-require-seal=1,map-max=3G,map-idle-ms=250,map-granule=2M,map-mode="
 	       "eager,reconnect-ms=30000,client=1,tx-retries=32,mtu=9000,indirect=0,event-idx=0,"
+	       "legacy-ol-flags=1,ext-buffer=1,linear-buffer=1,tso=1,csum=1,"
 	       "in-order=0,packed=0,mrg-rxbuf=0,sock-group=root,sock-mode=0666,queues=128,iface=/"
 	       "run/vm "
 	       "1/net.sock",
@@ -267,6 +274,11 @@ test_switches_take_0_and_1(void **state)
 		{"in-order", offsetof(struct dynvhost_devargs, in_order)},
 		{"event-idx", offsetof(struct dynvhost_devargs, event_idx)},
 		{"indirect", offsetof(struct dynvhost_devargs, indirect)},
+		{"csum", offsetof(struct dynvhost_devargs, csum)},
+		{"tso", offsetof(struct dynvhost_devargs, tso)},
+		{"linear-buffer", offsetof(struct dynvhost_devargs, linear_buffer)},
+		{"ext-buffer", offsetof(struct dynvhost_devargs, ext_buffer)},
+		{"legacy-ol-flags", offsetof(struct dynvhost_devargs, legacy_ol_flags)},
 		{"map-require-seal", offsetof(struct dynvhost_devargs, map_require_seal)},
 		{"map-dump", offsetof(struct dynvhost_devargs, map_dump)},
 	};
@@ -286,6 +298,16 @@ test_switches_take_0_and_1(void **state)
 		}
 		EXPECT_VALUES_REFUSED(option[i].key, bad, "0 or 1");
 	}
+}
+
+static void
+test_segments_need_partial_checksums(void **state)
+{
+	static const char refused[] =
+		"tso=1 is refused with csum=0: segments come without complete checksums";
+
+	expect_refused("iface=/s,tso=1,csum=0", refused);
+	expect_refused("csum=0,tso=1,iface=/s", refused);
 }
 
 static void
@@ -539,8 +561,9 @@ static void
 test_parameter_string_names_every_key(void **state)
 {
 	static const char *const key[] = {"iface", "queues", "sock-mode", "sock-group", "mrg-rxbuf",
-		"packed", "in-order", "event-idx", "indirect", "mtu", "tx-retries", "map-mode",
-		"map-granule", "map-idle-ms", "map-max", "map-require-seal", "map-dump"};
+		"packed", "in-order", "event-idx", "indirect", "csum", "tso", "linear-buffer",
+		"ext-buffer", "legacy-ol-flags", "mtu", "tx-retries", "map-mode", "map-granule",
+		"map-idle-ms", "map-max", "map-require-seal", "map-dump"};
 	char word[64];
 	size_t i;
 
@@ -562,6 +585,7 @@ main(void)
 		cmocka_unit_test(test_sock_mode_takes_octal_rights),
 		cmocka_unit_test(test_sock_group_takes_a_name),
 		cmocka_unit_test(test_switches_take_0_and_1),
+		cmocka_unit_test(test_segments_need_partial_checksums),
 		cmocka_unit_test(test_map_mode_takes_names),
 		cmocka_unit_test(test_map_granule_takes_powers_of_two_with_unit),
 		cmocka_unit_test(test_reconnect_ms_takes_up_to_an_hour),
