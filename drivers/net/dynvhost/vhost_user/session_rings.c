@@ -107,12 +107,14 @@ rings_fill_setup(
 	const struct session_ring *ring = &session->ring[index];
 	const struct dynvhost_mem_view *view = session->view;
 
-	setup->view = view;
-	setup->features = session->features;
-	setup->base = rings_base(session, index);
-	setup->size = ring->size;
-	setup->call_fd = ring->call_fd;
-	setup->enabled = ring->enabled;
+	*setup = (struct dynvhost_vq_setup){
+		.view = view,
+		.features = session->features,
+		.base = rings_base(session, index),
+		.size = ring->size,
+		.call_fd = ring->call_fd,
+		.enabled = ring->enabled,
+	};
 	/* First bytes only: how long each area is, the ring format knows (dynvhost_vq_start). */
 	if (dynvhost_mem_uva_to_gpa(view, ring->desc_uva, 1, &setup->desc_gpa) < 0 ||
 		dynvhost_mem_uva_to_gpa(view, ring->avail_uva, 1, &setup->avail_gpa) < 0 ||
