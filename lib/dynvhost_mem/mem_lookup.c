@@ -42,8 +42,8 @@ lookup_is_in(const struct dynvhost_mem_view *view, uint32_t i, uint64_t gpa)
 }
 
 /**
- * As lookup_gpa(), beginning with the two regions that the queue used last: ring tables and packets
- * often lie in different ones, and take turns.
+ * As lookup_gpa(), beginning with the two regions that the queue used last, as ring tables and packets
+ * often lie in different ones and take turns, and with the one that comes next in the guest.
  */
 static uint32_t
 lookup_near(const struct dynvhost_mem_view *view, struct dynvhost_mem_cursor *cursor, uint64_t gpa)
@@ -52,6 +52,8 @@ lookup_near(const struct dynvhost_mem_view *view, struct dynvhost_mem_cursor *cu
 
 	if (lookup_is_in(view, cursor->hint, gpa))
 		return cursor->hint;
+	if (!lookup_is_in(view, found, gpa))
+		found = cursor->hint + 1;
 	if (!lookup_is_in(view, found, gpa))
 		found = lookup_gpa(view, gpa);
 	if (found != view->n_regions) {
