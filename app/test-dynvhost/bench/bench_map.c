@@ -6,10 +6,7 @@
  * @file
  * What opening and closing guest memory costs. Prints tables for people, and asserts nothing.
  *
- * Usage: bench_map [TABLE...]    open, stolen, connect, lookup; without any, all of them
- *
- * Run it on an otherwise idle machine with two CPUs at least. Huge pages are measured if 40 of 2
- * MiB are free. Times are medians in nanoseconds.
+ * Usage: bench_map [TABLE...]    see bench_help()
  */
 
 #include <errno.h>
@@ -425,7 +422,7 @@ bench_lookup(const struct dynvhost_mem_view *view, enum bench_pattern pattern)
 }
 
 static void
-bench_lookup_run(uint32_t n)
+bench_lookup_run(uint32_t n, uint64_t tenths[BENCH_N_PATTERNS])
 {
 	struct dynvhost_mem_config config = {.name = "bench"};
 	struct dynvhost_mem_slot *slot = calloc(n, sizeof(*slot));
@@ -450,9 +447,9 @@ bench_lookup_run(uint32_t n)
 		bench_lookup(view, pattern);
 	printf("%7u", n);
 	for (pattern = 0; pattern < BENCH_N_PATTERNS; pattern++) {
-		uint64_t tenths = bench_lookup(view, pattern);
-
-		printf(" %8ju.%ju", (uintmax_t)tenths / 10, (uintmax_t)tenths % 10);
+		tenths[pattern] = bench_lookup(view, pattern);
+		printf(" %8ju.%ju", (uintmax_t)tenths[pattern] / 10,
+			(uintmax_t)tenths[pattern] % 10);
 	}
 	printf("\n");
 	dynvhost_mem_view_release(view);
@@ -463,22 +460,66 @@ bench_lookup_run(uint32_t n)
 static void
 bench_lookup_table(void)
 {
+	uint64_t few[BENCH_N_PATTERNS], many[BENCH_N_PATTERNS];
+	enum bench_pattern pattern;
+
 	printf("\nTranslate 1500 bytes that are open; ns\n");
 	printf("%7s %10s %10s %10s %10s\n", "regions", "local", "sequential", "two", "random");
-	bench_lookup_run(2);
-	bench_lookup_run(32);
-	bench_lookup_run(DYNVHOST_MEM_MAX_REGIONS);
+	bench_lookup_run(2, few);
+	bench_lookup_run(32, many);
+	bench_lookup_run(DYNVHOST_MEM_MAX_REGIONS, many);
+	printf("%7s", "ratio");
+	for (pattern = 0; pattern < BENCH_N_PATTERNS; pattern++)
+		printf(" %10.2f", (double)many[pattern] / (double)few[pattern]);
+	printf("\n");
 }
 
 static const struct {
 	const char *name;
+	const char *about;
 	void (*print)(void);
 } bench_tables[] = {
-	{"open", bench_open_table},
-	{"stolen", bench_stolen_table},
-	{"connect", bench_connect_table},
-	{"lookup", bench_lookup_table},
+	{"open",
+		"open, close and repair a granule, by engine, page size and granule; one thread "
+		"and two",
+		bench_open_table},
+	{"stolen", "close runs of pages beside a busy thread, and what that thread loses",
+		bench_stolen_table},
+	{"connect",
+		"connect a sparse guest of 1 GiB to 1 TiB, find its first packet, release it; also "
+		"under mlockall(MCL_CURRENT | MCL_FUTURE), which needs a high enough "
+		"RLIMIT_MEMLOCK",
+		bench_connect_table},
+	{"lookup", "translate what is open, with 2 to 509 memory regions", bench_lookup_table},
 };
+#define BENCH_N_TABLES (sizeof(bench_tables) / sizeof(bench_tables[0]))
+
+static void
+bench_help(FILE *out)
+{
+	size_t i;
+
+	fprintf(out, "Usage: bench_map [--help] [TABLE...]\n\n"
+		     "What opening and closing guest memory costs. Without TABLE, all of these:\n");
+	for (i = 0; i < BENCH_N_TABLES; i++)
+		fprintf(out, "  %-8s %s\n", bench_tables[i].name, bench_tables[i].about);
+	fprintf(out,
+		"\nTakes about ten seconds, on CPUs 0 and 1, which should have nothing else to "
+		"do.\nHuge pages are measured if 40 of 2 MiB are free. Times are medians, those "
+		"of\nlookup the best of some rounds; the head of each table has its unit.\n");
+}
+
+/** Whether a table of this name exists. */
+static bool
+bench_knows(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < BENCH_N_TABLES; i++)
+		if (strcmp(name, bench_tables[i].name) == 0)
+			return true;
+	return false;
+}
 
 int
 main(int argc, char **argv)
@@ -487,11 +528,19 @@ main(int argc, char **argv)
 	size_t i;
 	int k;
 
+	for (k = 1; k < argc; k++) {
+		bool help = strcmp(argv[k], "--help") == 0;
+
+		if (help || !bench_knows(argv[k])) {
+			bench_help(help ? stdout : stderr);
+			return help ? 0 : 2;
+		}
+	}
 	bench_use_cpu(0);
 	fast = dynvhost_mem_sys_real;
 	fast.now_ns = bench_fast_clock;
 	dynvhost_mem_sys = &fast;
-	for (i = 0; i < sizeof(bench_tables) / sizeof(bench_tables[0]); i++) {
+	for (i = 0; i < BENCH_N_TABLES; i++) {
 		bool wanted = argc == 1;
 
 		for (k = 1; k < argc; k++)
