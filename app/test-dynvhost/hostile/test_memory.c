@@ -16,6 +16,138 @@
 
 static const struct vu_mem_region memory_region = {GIB, MIB, GIB, 0};
 
+/* A front-end that sends whole tables. */
+static const struct rig_config memory_whole_tables = {
+	.nic = {.without_protocol = BIT(VU_PF_CONFIGURE_MEM_SLOTS)}};
+
+static void
+test_h38_tables_of_impossible_length(void **state)
+{
+	static const struct {
+		uint32_t said;
+		unsigned int sent, fds;
+	} tables[] = {{0, 0, 0}, {0, 0, 1}, {9, 8, 8}, {UINT32_MAX, 8, 8}, {UINT32_MAX, 0, 0},
+		{2, 2, 1}, {1, 1, 2}, {2, 1, 2}, {1, 2, 1}, {1, 1, 0}};
+	struct vu_mem_region region[8];
+	struct rig *rig = rig_main();
+	unsigned int fds, i;
+	int fd[8];
+
+	rig_open(rig, &memory_whole_tables);
+	fds = mock_count_fds();
+	for (i = 0; i < 8; i++) {
+		region[i] = (struct vu_mem_region){(i + 1) * GIB, MIB, (i + 1) * GIB, 0};
+		fd[i] = rig->ram.file[0].fd;
+	}
+	for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		print_message("# %u regions said, %u sent with %u fds\n", tables[i].said,
+			tables[i].sent, tables[i].fds);
+		fe_set_mem_table_raw(&rig->fe, tables[i].said, region, tables[i].sent, fd,
+			tables[i].fds, FE_FAILED);
+		fe_close(&rig->fe);
+		port_wait_link(&rig->port, false);
+		rig_reconnect(rig);
+		rig_exchange(rig, 0, 8);
+		rig_wait_fds(fds);
+	}
+}
+
+/* Regions none of which may be added to a guest of 16 MiB at 0. */
+static void
+memory_expect_refused(const struct vu_mem_region *region, unsigned int n)
+{
+	struct rig *rig = rig_main();
+	unsigned int fds, i;
+
+	rig_open(rig, NULL);
+	fds = mock_count_fds();
+	for (i = 0; i < n; i++) {
+		print_message("# gpa 0x%llx, %llu bytes, user address 0x%llx, offset 0x%llx\n",
+			(unsigned long long)region[i].gpa, (unsigned long long)region[i].size,
+			(unsigned long long)region[i].uva,
+			(unsigned long long)region[i].mmap_offset);
+		fe_add_mem_reg(&rig->fe, &region[i], &rig->ram.file[0].fd, 1, FE_REFUSED);
+		assert_int_equal(mock_count_fds(), fds);
+		rig_exchange(rig, 0, 8);
+	}
+}
+
+static void
+test_h40_numbers_that_wrap(void **state)
+{
+	static const struct vu_mem_region regions[] = {
+		{0 - MIB, 2 * MIB, GIB, 0},
+		{GIB, 2 * MIB, 0 - MIB, 0},
+		{GIB, 2 * MIB, GIB, 0 - MIB},
+		{GIB, UINT64_MAX, GIB, 0},
+		{GIB, UINT64_MAX - 4095, GIB, 4096},
+		{GIB, MIB, GIB, 1ull << 63},
+		{GIB, MIB, GIB, (1ull << 63) - MIB},
+		{GIB, 0, GIB, 0},
+	};
+
+	memory_expect_refused(regions, sizeof(regions) / sizeof(regions[0]));
+}
+
+static void
+test_h41_regions_that_overlap(void **state)
+{
+	struct rig *rig = rig_main();
+	struct vu_mem_region region[2];
+	int fd[2];
+	unsigned int i;
+
+	rig_open(rig, &memory_whole_tables);
+	region[0] = fe_region(&rig->ram.region[0]);
+	fd[0] = fd[1] = rig->ram.file[0].fd;
+	for (i = 0; i < 5; i++) {
+		region[1] = (struct vu_mem_region){GIB, MIB, region[0].uva + 64 * GIB, 0};
+		switch (i) {
+		case 0: /* the same once more */
+			region[1] = region[0];
+			break;
+		case 1: /* in guest addresses alone: inside, and over the end */
+			region[1].gpa = 8 * MIB;
+			break;
+		case 2:
+			region[1].gpa = 16 * MIB - 4096;
+			break;
+		case 3: /* in user addresses alone */
+			region[1].uva = region[0].uva + 8 * MIB;
+			break;
+		default:
+			region[1].uva = region[0].uva - MIB + 1;
+		}
+		fe_set_mem_table_raw(&rig->fe, 2, region, 2, fd, 2, FE_REFUSED);
+		rig_exchange(rig, 0, 8);
+	}
+}
+
+static void
+test_h41_added_regions_that_overlap(void **state)
+{
+	static const struct vu_mem_region regions[] = {
+		{0, 16 * MIB, 64 * GIB, 0},
+		{8 * MIB, MIB, 64 * GIB, 0},
+		{16 * MIB - 4096, MIB, 64 * GIB, 0},
+	};
+
+	memory_expect_refused(regions, sizeof(regions) / sizeof(regions[0]));
+}
+
+static void
+test_h44_files_too_short(void **state)
+{
+	static const struct vu_mem_region regions[] = {
+		{GIB, 16 * MIB + 1, 64 * GIB, 0},
+		{GIB, 16 * MIB, 64 * GIB, 4096},
+		{GIB, 4096, 64 * GIB, 16 * MIB},
+		{GIB, 32 * MIB, 64 * GIB, 0},
+	};
+
+	memory_expect_refused(regions, sizeof(regions) / sizeof(regions[0]));
+}
+
 /* A memfd of 1 MiB opened again with @p flags. */
 static int
 memory_reopen(int flags)
@@ -289,6 +421,11 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		HOSTILE_TEST(test_h38_tables_of_impossible_length),
+		HOSTILE_TEST(test_h40_numbers_that_wrap),
+		HOSTILE_TEST(test_h41_regions_that_overlap),
+		HOSTILE_TEST(test_h41_added_regions_that_overlap),
+		HOSTILE_TEST(test_h44_files_too_short),
 		HOSTILE_TEST(test_h45_fds_that_are_no_guest_memory_are_refused),
 		HOSTILE_TEST(test_h39_odd_sizes_are_used_to_the_last_byte_or_refused),
 		HOSTILE_TEST(test_h42_one_file_in_many_regions),
