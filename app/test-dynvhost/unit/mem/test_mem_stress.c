@@ -37,6 +37,12 @@
 #define STRESS_MARK     0
 #define STRESS_WORD(id) (64 * (1 + (id)))
 
+/** An address that a queue holds. */
+struct stress_held {
+	volatile uint8_t *hva;
+	uint64_t page;
+};
+
 /** One polling thread, with what the gate of a queue is for. */
 struct stress_queue {
 	pthread_t thread;
@@ -48,13 +54,8 @@ struct stress_queue {
 	_Atomic uint32_t seq; /* odd inside a burst */
 	_Atomic bool stop;
 	uint64_t bursts, again, wrong;
-	uint64_t word[PAGES]; /* last stored to each page */
-};
-
-/** An address that a queue holds. */
-struct stress_held {
-	volatile uint8_t *hva;
-	uint64_t page;
+	uint64_t word[PAGES];    /* last stored to each page */
+	struct stress_held ring; /* held from burst to burst; NULL: the queue has none */
 };
 
 static bool
@@ -86,6 +87,8 @@ stress_burst(struct stress_queue *q)
 	struct dynvhost_mem_span span;
 	unsigned int n = 0, i;
 
+	if (q->ring.hva != NULL)
+		stress_touch(q, &q->ring);
 	for (i = 0; i < HELD; i++) {
 		uint64_t page = (uint64_t)rand_r(&q->seed) % PAGES;
 		int rc = dynvhost_mem_translate(
@@ -233,12 +236,14 @@ stress_fast_clock(void)
 }
 
 static void
-stress_start(struct stress_queue *queue, const struct dynvhost_mem_view *view, bool zeroes)
+stress_start(struct stress_queue *queue, const struct dynvhost_mem_view *view,
+	const struct dynvhost_mem_pin *ring, bool zeroes)
 {
 	unsigned int i;
 
 	for (i = 0; i < QUEUES; i++) {
 		queue[i] = (struct stress_queue){
+			.ring = {ring[i].hva, i},
 			.view = view,
 			.right = i % 2 == 0 ? DYNVHOST_MEM_READ : DYNVHOST_MEM_WRITE,
 			.id = i,
@@ -304,9 +309,11 @@ stress_run(const struct dynvhost_mem_config *config, stress_front_end *front_end
 	struct stress_queue queue[QUEUES];
 	struct dynvhost_mem_view *view;
 	struct dynvhost_mem *mem;
+	struct dynvhost_mem_pin ring[QUEUES];
 	struct dynvhost_mem_stats stats;
 	uint64_t page, closed;
 	int fd = mt_memfd_unsealable(SIZE);
+	unsigned int i;
 	pid_t child;
 
 	for (page = 0; page < EXTENT; page++)
@@ -316,7 +323,13 @@ stress_run(const struct dynvhost_mem_config *config, stress_front_end *front_end
 	view = mt_view(mem, fd, SIZE);
 	fast.now_ns = stress_fast_clock;
 	dynvhost_mem_sys = &fast;
-	stress_start(queue, view, zeroes);
+	/* Rings, in pages that are fought for as well. */
+	for (i = 0; i < QUEUES; i++)
+		assert_int_equal(
+			dynvhost_mem_pin(view, MT_GPA + i * MT_PAGE, MT_PAGE,
+				i % 2 == 0 ? DYNVHOST_MEM_READ : DYNVHOST_MEM_WRITE, &ring[i]),
+			0);
+	stress_start(queue, view, ring, zeroes);
 	closed = stress_close(mem, queue, dynvhost_mem_sys_real.now_ns() + length_ns);
 	stress_stop(queue);
 	stress_reap(child);
@@ -325,6 +338,9 @@ stress_run(const struct dynvhost_mem_config *config, stress_front_end *front_end
 	print_message("%ju opened, %ju closed, %ju repaired\n", (uintmax_t)stats.opens,
 		(uintmax_t)closed, (uintmax_t)stats.repairs);
 	stress_check(view, fd, front_end != NULL);
+	assert_int_equal(stats.pinned_bytes, QUEUES * MT_PAGE);
+	for (i = 0; i < QUEUES; i++)
+		dynvhost_mem_unpin(&ring[i]);
 	assert_int_equal(stats.closes, closed);
 	assert_true(closed > 100);
 	assert_int_equal(stats.lost, 0);
