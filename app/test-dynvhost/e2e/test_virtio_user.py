@@ -124,6 +124,10 @@ for ring, options in (('packed ring', ',packed_vq=1'), ('split ring in order', '
         merged = 'mergeable' if mergeable else 'not mergeable'
         _register(f'every frame of 64 to 1518 bytes, {ring}, {merged},',
                   Shape(mergeable, 2176, 2176, 1518, guest_options=options), SHORT_FRAMES, 10, 100)
+for ring, options in (('split ring', ',vectorized=1'),
+                      ('packed ring in order', ',packed_vq=1,in_order=1,vectorized=1')):
+    _register(f'every frame of 64 to 1518 bytes, vectorised, {ring},',
+              replace(SHORT_PLAIN, guest_options=options), SHORT_FRAMES, 10, 100)
 _register('a 9000-byte frame in chained mbufs, packed ring,',
           replace(JUMBO_MERGEABLE, guest_options=',packed_vq=1'), JUMBO_FRAMES, 500, 5000)
 _register('a 9000-byte frame in chained mbufs, not mergeable,', JUMBO_PLAIN, JUMBO_FRAMES,
