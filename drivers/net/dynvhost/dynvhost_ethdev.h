@@ -110,9 +110,9 @@ uint16_t dynvhost_tx_burst_patient(void *txq, struct rte_mbuf **pkts, uint16_t n
 
 /**
  * Give every transmit queue the ring that it serves, by what the guest has enabled. All queues
- * outside, under the control thread's lock. @param dev  a struct dynvhost_dev
+ * outside, under the control thread's lock. @param opaque  a struct dynvhost_dev
  */
-void dynvhost_queues_bind(void *dev);
+void dynvhost_queues_bind(void *opaque);
 
 /** Queue operations. */
 void dynvhost_queues_configure(struct rte_eth_dev *eth_dev);
