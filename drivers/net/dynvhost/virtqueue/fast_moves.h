@@ -12,11 +12,15 @@
  * its way already.
  */
 static __rte_always_inline FAST_TARGET void
-fast_moves_ahead(const struct fast_job *next, uint32_t bytes)
+fast_moves_ahead(const struct fast_job *next, uint32_t bytes, const bool write)
 {
 	bytes = RTE_MIN(bytes, next->len);
-	for (uint32_t at = RTE_CACHE_LINE_SIZE; at < bytes; at += RTE_CACHE_LINE_SIZE)
-		rte_prefetch0(next->guest + at);
+	for (uint32_t at = RTE_CACHE_LINE_SIZE; at < bytes; at += RTE_CACHE_LINE_SIZE) {
+		if (write)
+			fast_prefetch_write(next->guest + at);
+		else
+			rte_prefetch0(next->guest + at);
+	}
 }
 
 static FAST_TARGET void
@@ -34,7 +38,7 @@ fast_moves_dequeue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t 
 		 */
 		fast_store_mbuf(&pkts[i]->rearm_data, rearm, 0, len << 32, len);
 		if (i + 1 < n)
-			fast_moves_ahead(&job[i + 1], FAST_AHEAD_RX);
+			fast_moves_ahead(&job[i + 1], FAST_AHEAD_RX, false);
 		fast_copy(RTE_PTR_ADD(pkts[i], data_at), job[i].guest, len);
 	}
 }
@@ -64,7 +68,7 @@ fast_moves_enqueue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t 
 {
 	for (uint16_t i = 0; i < n; i++) {
 		if (i + 1 < n)
-			fast_moves_ahead(&job[i + 1], ahead);
+			fast_moves_ahead(&job[i + 1], ahead, true);
 		fast_moves_header(job[i].guest, hdr_len);
 		fast_copy(job[i].guest + hdr_len, rte_pktmbuf_mtod(pkts[i], const uint8_t *),
 			job[i].len);

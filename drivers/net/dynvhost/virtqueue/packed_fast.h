@@ -150,7 +150,7 @@ packed_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fas
 		if (unlikely(job[i].guest == NULL))
 			break;
 		rte_prefetch0(job[i].guest);
-		rte_prefetch0(job[i].guest + hdr_len);
+		fast_prefetch_write(job[i].guest + hdr_len);
 		job[i].len = need - hdr_len;
 		job[i].id = word.id;
 		same = same && pkts[i]->pool == pool;
