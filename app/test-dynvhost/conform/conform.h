@@ -7,27 +7,173 @@
 
 /**
  * @file
- * Conformance: does a scripted front-end see what the specifications say? Every test is named after
- * the number that it answers:
+ * Conformance: does a scripted front-end see what the specifications say? The rules have numbers; a
+ * test of rule 7 is named test_c07_... Below is each rule in a few words, and where its test is: the
+ * file, and its name where that has another number. lint/numbers.py checks that they exist. Many rules
+ * have more tests elsewhere: those of packed rings are together in conform/test_packed.c.
  *
- *	Wire      C1–C12   test_conform_wire
- *	Features  C13–C21  test_conform_features
- *	Memory    C22–C35  test_conform_memory, what the table messages say and refuse
- *	          C27–C30, C33, C36–C38  test_conform_mapping, what becomes of memory under traffic
- *	          closing of idle pages: test_conform_idle
- *	Rings     C39–C45, C49, C56, C57  test_conform_ring_setup
- *	          C46–C48, C50–C53, C55   test_conform_ring_life
- *	          C54, and all of these for packed rings  test_conform_packed
- *	Device    C58, C59, C77, C78      test_conform_device
- *	virtio    C60–C62, C67, C69       test_conform_misc
- *	          C66, C67 (malformed), C68  hostile: test_hostile_chain, test_hostile_ring
- *	          C63–C65  test_conform_offload
- *	          C70      test_conform_packed
- *	          C71      test_conform_in_order
- *	          C72      hostile: test_hostile_ring (a racing guest on split rings)
- *	Migration C73–C76  later: dirty log
- *	Restart   C79      test_conform_restart; with packed rings test_conform_packed
- *	          C80      hostile: test_hostile_vanish
+ * compare.py runs the same tests against another driver, as a report.
+ *
+ *	C1   a reply repeats the id and says 5 in flags
+ *	     conform/test_wire.c
+ *	C2   pieces make one message, one write may hold several
+ *	     conform/test_wire.c
+ *	C3   an announced size that is too large closes
+ *	     conform/test_wire.c
+ *	C4   other versions and replies as requests close
+ *	     conform/test_wire.c
+ *	C5   nine fds close the connection, none leaks
+ *	     conform/test_wire.c
+ *	C6   fds where none or one belong close
+ *	     conform/test_wire.c
+ *	C7   a payload of the wrong size closes
+ *	     conform/test_wire.c
+ *	C8   an unknown request is refused if asked
+ *	     conform/test_wire.c
+ *	C9   and closes if not
+ *	     conform/test_wire.c
+ *	C10  success is acknowledged once
+ *	     conform/test_wire.c
+ *	C11  nothing is without REPLY_ACK
+ *	     conform/test_wire.c
+ *	C12  half a message leaves nothing
+ *	     conform/test_wire.c
+ *	C13  features are constant, and those that work
+ *	     conform/test_features.c
+ *	C14  protocol features come before SET_FEATURES
+ *	     conform/test_features.c
+ *	C15  a feature not offered is refused
+ *	     conform/test_features.c
+ *	C16  features do not change while a ring runs
+ *	     conform/test_features.c
+ *	C17  without bit 30 rings are enabled
+ *	     conform/test_features.c
+ *	C18  protocol features not offered are refused
+ *	     conform/test_features.c
+ *	C19  negotiation may be repeated
+ *	     conform/test_features.c
+ *	C20  GET_QUEUE_NUM suits every front-end
+ *	     conform/test_features.c
+ *	C21  requests of features not offered fail
+ *	     conform/test_features.c
+ *	C22  a table of no, nine, or fewer regions than fds fails
+ *	     conform/test_memory.c
+ *	C23  regions of no size, that wrap or overlap fail
+ *	     conform/test_memory.c
+ *	C24  a file that is too short is refused
+ *	     conform/test_memory.c
+ *	C25  the offset in the file is honoured
+ *	     conform/test_memory.c
+ *	C26  a buffer may cross regions
+ *	     conform/test_memory.c
+ *	C27  a table changes under traffic
+ *	     conform/test_mapping.c
+ *	C28  the same table disturbs nothing
+ *	     conform/test_mapping.c
+ *	C29  a refused table leaves traffic running
+ *	     conform/test_mapping.c
+ *	C30  a ring without its memory halts and recovers
+ *	     conform/test_mapping.c
+ *	C31  ADD_MEM_REG takes one fd, no overlap, so many slots
+ *	     conform/test_memory.c
+ *	C32  REM_MEM_REG goes by addresses and size
+ *	     conform/test_memory.c
+ *	C33  removed memory is unmapped before the answer
+ *	     conform/test_mapping.c
+ *	C34  the number of slots is constant
+ *	     conform/test_memory.c
+ *	C35  a table of added regions outlives a stop
+ *	     conform/test_memory.c
+ *	C36  only what is touched is mapped
+ *	     conform/test_mapping.c
+ *	C37  a buffer outside memory stops its ring alone
+ *	     conform/test_mapping.c
+ *	C38  a disconnect gives everything back
+ *	     conform/test_mapping.c
+ *	C39  a ring has a size that fits its format
+ *	     conform/test_ring_setup.c
+ *	C40  a ring that does not exist is refused
+ *	     conform/test_ring_setup.c
+ *	C41  messages of a ring come in any order
+ *	     conform/test_ring_setup.c
+ *	C42  a ring at a bad address does not start
+ *	     conform/test_ring_setup.c
+ *	C43  nor does one that ends outside memory
+ *	     conform/test_ring_setup.c
+ *	C44  a ring without kick fd is polled
+ *	     conform/test_ring_setup.c
+ *	C45  what waits at the start needs no kick
+ *	     conform/test_ring_setup.c
+ *	C46  a new call fd is signalled, the old one never again
+ *	     conform/test_ring_life.c
+ *	C47  without call fd packets move
+ *	     conform/test_ring_life.c
+ *	C48  a full call fd holds up nothing
+ *	     conform/test_ring_life.c
+ *	C49  enabling is remembered
+ *	     conform/test_ring_setup.c
+ *	C50  a disabled ring drops what is sent, delivers nothing
+ *	     conform/test_ring_life.c
+ *	C51  a stopped ring is not touched
+ *	     conform/test_ring_life.c
+ *	C52  a base may be asked for again
+ *	     conform/test_ring_life.c
+ *	C53  a stop and a start lose and double nothing
+ *	     conform/test_ring_life.c
+ *	C54  every base of a new packed ring is its beginning
+ *	     conform/test_packed.c
+ *	C55  a base that disagrees yields to the used ring
+ *	     conform/test_ring_life.c
+ *	C56  a guest without multiqueue uses pair 0
+ *	     conform/test_ring_setup.c
+ *	C57  addresses from before a stop are forgotten
+ *	     conform/test_ring_setup.c
+ *	C58  RESET_OWNER and RESET_DEVICE keep the connection
+ *	     conform/test_device.c
+ *	C59  status is kept; FEATURES_OK tells the truth
+ *	     conform/test_device.c
+ *	C60  the header is 10 or 12 bytes by features
+ *	     conform/test_misc.c
+ *	C61  and lies anyhow
+ *	     conform/test_misc.c
+ *	C62  num_buffers counts
+ *	     conform/test_misc.c
+ *	C63  without GUEST_* the checksum is complete
+ *	     conform/test_offload.c
+ *	C64  a checksum beyond the frame does no harm
+ *	     conform/test_offload.c
+ *	C65  segmentation that was not negotiated is dropped
+ *	     conform/test_offload.c
+ *	C66  loops and chains out of range do no harm
+ *	     hostile/test_chain.c: test_h56_to_h71_bad_chain_to_send
+ *	C67  indirect tables lie anywhere
+ *	     conform/test_misc.c
+ *	C68  an avail index too far ahead stops its ring alone
+ *	     hostile/test_ring.c: test_h72_r8_avail_index_beyond_the_ring_stops_the_queue
+ *	C69  signals follow event index or flag
+ *	     conform/test_misc.c
+ *	C70  packed rings of any size wrap
+ *	     conform/test_packed.c
+ *	C71  buffers come back in order
+ *	     conform/test_in_order.c
+ *	C72  a guest that races its device does no harm
+ *	     hostile/test_ring.c
+ *	C73  SET_LOG_BASE is echoed; its size and offset hold
+ *	     later: dirty log
+ *	C74  every byte written is logged
+ *	     later: dirty log
+ *	C75  a ring without the log flag logs payload alone
+ *	     later: dirty log
+ *	C76  nothing is logged behind the end
+ *	     later: dirty log
+ *	C77  SEND_RARP puts one frame into the stream
+ *	     conform/test_device.c
+ *	C78  NET_SET_MTU is the MTU of the port
+ *	     conform/test_device.c
+ *	C79  either side restarts
+ *	     conform/test_restart.c
+ *	C80  a killed front-end makes room for the next
+ *	     hostile/test_vanish.c
  */
 
 #include <linux/virtio_config.h>

@@ -11,13 +11,85 @@
  * given back? Every test is named after the entry of the catalogue of hostile inputs (H1 and up) or
  * of the front-end tricks (R1 and up) that it answers.
  *
- *	Framing   H1–H4, H8–H13, H35  test_hostile_socket; H5–H8, H10–H13 byte by byte: unit_vu_message,
- *	          unit_vu_conn_recv; an fd that closes slowly, however it comes: unit_drv_linger
- *	Requests  H14, H15, H17, H18, H24–H29  test_hostile_frontend
- *	          H16, H20–H23, H32   conform: test_conform_ring_setup, _ring_life, _features, _wire
- *	          H30                 unit_drv_intr
- *	          H36, H37            test_hostile_vanish
- *	          H33                 not offered; H34: later, fuzz
+ * Of the control plane's entries, where they are answered (lint/numbers.py checks that):
+ *
+ *	H1   part of a header, then nothing
+ *	     hostile/test_socket.c
+ *	H2   a header byte by byte
+ *	     hostile/test_socket.c
+ *	H3   a payload that never comes
+ *	     hostile/test_socket.c
+ *	H4   an enormous size
+ *	     hostile/test_socket.c
+ *	H5   a payload that is too short
+ *	     conform/test_wire.c: test_c07_wrong_payload_size_closes
+ *	H6   or too long
+ *	     conform/test_wire.c: test_c07_wrong_payload_size_closes
+ *	H7   requests that do not exist
+ *	     conform/test_wire.c: test_c09_unknown_request_closes_when_not_asked
+ *	H8   flags that do not exist
+ *	     hostile/test_socket.c
+ *	H9   replies that nobody reads
+ *	     hostile/test_socket.c
+ *	H10  fds where none belong
+ *	     hostile/test_socket.c
+ *	H11  more fds than there is room for
+ *	     hostile/test_socket.c
+ *	H12  no room for fds in the back-end
+ *	     hostile/test_socket.c
+ *	H13  fds with the payload
+ *	     hostile/test_socket.c
+ *	H14  the same message without end
+ *	     hostile/test_frontend.c
+ *	H15  rings that do not exist
+ *	     hostile/test_frontend.c
+ *	H16  sizes that are none
+ *	     conform/test_ring_setup.c: test_c39_ring_size_out_of_range_is_refused
+ *	H17  a refused value in the midst
+ *	     hostile/test_frontend.c
+ *	H18  bad addresses of rings
+ *	     hostile/test_frontend.c
+ *	H19  areas that overlap
+ *	     hostile/test_ring.c
+ *	H20  bases out of range, and of running rings
+ *	     hostile/test_messages.c
+ *	H21  the base of a ring that was never set up
+ *	     conform/test_ring_life.c: test_c52_base_can_be_asked_for_again_and_before_a_start
+ *	H22  features that were not offered, or change
+ *	     conform/test_features.c: test_c16_features_do_not_change_while_running
+ *	H23  protocol features not offered, early, never
+ *	     hostile/test_messages.c
+ *	H24  rings switched on and off
+ *	     hostile/test_frontend.c
+ *	H25  pairs with holes
+ *	     hostile/test_frontend.c
+ *	H26  kick fds of every kind
+ *	     hostile/test_frontend.c
+ *	H27  call fds of every kind
+ *	     hostile/test_frontend.c
+ *	H28  call fds that block
+ *	     hostile/test_frontend.c
+ *	H29  one eventfd for everything
+ *	     hostile/test_frontend.c
+ *	H30  a kick fd that never rests
+ *	     hostile/test_messages.c
+ *	H31  fds replaced while they are used
+ *	     hostile/test_messages.c
+ *	H32  requests of features not offered
+ *	     conform/test_features.c: test_c21_requests_of_features_not_offered_fail
+ *	H33  tens of GiB of in-flight descriptions
+ *	     conform/test_features.c: test_c21_requests_of_features_not_offered_fail
+ *	H34  random and damaged messages
+ *	     hostile/test_messages.c
+ *	H35  second connections, and too many
+ *	     hostile/test_socket.c
+ *	H36  a peer that goes after every byte
+ *	     hostile/test_vanish.c
+ *	H37  a peer that is killed, or stopped
+ *	     hostile/test_vanish.c
+ *
+ * Of the others:
+ *
  *	Memory    H38–H49             test_hostile_memory; numbers and files one by one: unit_mem_table
  *	          H50                 test_hostile_exhaust, unit_mem_table
  *	          H51–H55             test_hostile_truncate; H52 also test_hostile_memory

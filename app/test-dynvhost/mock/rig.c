@@ -45,6 +45,10 @@ rig_repeats(unsigned int usual, unsigned int in_long_form)
 void
 rig_program(const char *name, unsigned int seconds)
 {
+	const char *only = getenv("DYNVHOST_TEST_ONLY");
+
+	if (only != NULL)
+		cmocka_set_test_filter(only);
 	rig_name = name;
 	rig_seconds = rig_is_long_form() ? 30 * seconds : seconds;
 }

@@ -84,7 +84,10 @@ unsigned int rig_repeats(unsigned int usual, unsigned int in_long_form);
 /** Devargs of ports that name none themselves, "key=value,…"; NULL: none. */
 extern const char *rig_devargs;
 
-/** Name of the program, seconds it may take in all; to be called first in main(). */
+/**
+ * Name of the program, seconds it may take in all; to be called first in main(). DYNVHOST_TEST_ONLY in
+ * the environment names the tests that run, as a pattern of the shell.
+ */
 void rig_program(const char *name, unsigned int seconds);
 
 /** More to do in the group's fixtures, with EAL up; NULL: nothing. */
