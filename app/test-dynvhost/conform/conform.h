@@ -159,13 +159,13 @@
  *	C72  a guest that races its device does no harm
  *	     hostile/test_ring.c
  *	C73  SET_LOG_BASE is echoed; its size and offset hold
- *	     later: dirty log
+ *	     conform/test_log.c
  *	C74  every byte written is logged
- *	     later: dirty log
+ *	     conform/test_log.c
  *	C75  a ring without the log flag logs payload alone
- *	     later: dirty log
+ *	     conform/test_log.c
  *	C76  nothing is logged behind the end
- *	     later: dirty log
+ *	     conform/test_log.c
  *	C77  SEND_RARP puts one frame into the stream
  *	     conform/test_device.c
  *	C78  NET_SET_MTU is the MTU of the port

@@ -22,7 +22,7 @@ TESTS = Path(__file__).resolve().parents[1]
 TABLES = [('C', 'conform/conform.h', range(1, 81)), ('H', 'hostile/hostile.h', range(1, 38))]
 
 ROW = re.compile(r'^ \*\t([CH])(\d+) +\S.*\n \*\t +(\S.*)$', re.MULTILINE)
-RUNS = re.compile(r'\b(?:RIG|HOSTILE)_TEST\((test_\w+)\)')
+RUNS = re.compile(r'\b[A-Z]+_TEST\((test_\w+)\)')
 
 
 class Row(NamedTuple):

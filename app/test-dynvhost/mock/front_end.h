@@ -198,6 +198,13 @@ void fe_add_mem_reg(struct front_end *fe, const struct vu_mem_region *region, co
 void fe_rem_mem_reg(struct front_end *fe, const struct vu_mem_region *region, const int *fd,
 	unsigned int n_fds, enum fe_want want);
 
+/**
+ * @param fd  of the log; -1: none is sent.
+ * @param want  FE_OK: the answer must be the description itself, which needs LOG_SHMFD.
+ */
+void
+fe_set_log_base(struct front_end *fe, uint64_t size, uint64_t offset, int fd, enum fe_want want);
+
 void fe_set_vring_num(struct front_end *fe, uint32_t index, uint32_t num, enum fe_want want);
 void fe_set_vring_base(struct front_end *fe, uint32_t index, uint32_t base, enum fe_want want);
 void fe_set_vring_addr(struct front_end *fe, const struct fe_ring *ring, enum fe_want want);

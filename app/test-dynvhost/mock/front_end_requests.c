@@ -185,6 +185,24 @@ fe_rem_mem_reg(struct front_end *fe, const struct vu_mem_region *region, const i
 }
 
 void
+fe_set_log_base(struct front_end *fe, uint64_t size, uint64_t offset, int fd, enum fe_want want)
+{
+	const struct vu_log log = {.size = size, .offset = offset};
+	struct fe_message message = fe_make(VU_SET_LOG_BASE, VU_VERSION, &log, sizeof(log));
+	struct fe_reply reply;
+
+	if (want != FE_OK) {
+		fe_request(fe, VU_SET_LOG_BASE, &log, sizeof(log), &fd, fd >= 0, want);
+		return;
+	}
+	message.fd = &fd;
+	message.n_fds = 1;
+	fe_send(fe, &message);
+	fe_expect_reply(fe, VU_SET_LOG_BASE, sizeof(log), &reply);
+	mock_check(memcmp(&reply.payload.log, &log, sizeof(log)) == 0);
+}
+
+void
 fe_set_vring_num(struct front_end *fe, uint32_t index, uint32_t num, enum fe_want want)
 {
 	fe_set_state(fe, VU_SET_VRING_NUM, index, num, want);

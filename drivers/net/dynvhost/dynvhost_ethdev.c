@@ -37,10 +37,11 @@ static_assert(ETHDEV_MAX_MTU + ETHDEV_OVERHEAD <= DYNVHOST_VQ_MAX_FRAME, "every 
 #define ETHDEV_BIT(n) (UINT64_C(1) << (n))
 
 /** What front-ends may use beyond the baseline of vhost-user. */
-#define ETHDEV_PROTOCOL_FEATURES                                                       \
-	(ETHDEV_BIT(VU_PF_MQ) | ETHDEV_BIT(VU_PF_RARP) | ETHDEV_BIT(VU_PF_REPLY_ACK) | \
-		ETHDEV_BIT(VU_PF_NET_MTU) | ETHDEV_BIT(VU_PF_RESET_DEVICE) |           \
-		ETHDEV_BIT(VU_PF_CONFIGURE_MEM_SLOTS) | ETHDEV_BIT(VU_PF_STATUS))
+#define ETHDEV_PROTOCOL_FEATURES                                                         \
+	(ETHDEV_BIT(VU_PF_MQ) | ETHDEV_BIT(VU_PF_LOG_SHMFD) | ETHDEV_BIT(VU_PF_RARP) |   \
+		ETHDEV_BIT(VU_PF_REPLY_ACK) | ETHDEV_BIT(VU_PF_NET_MTU) |                \
+		ETHDEV_BIT(VU_PF_RESET_DEVICE) | ETHDEV_BIT(VU_PF_CONFIGURE_MEM_SLOTS) | \
+		ETHDEV_BIT(VU_PF_STATUS))
 
 /** Makes working out a link and setting it one step; never held in a callback. */
 static pthread_mutex_t ethdev_link_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -409,8 +410,8 @@ ethdev_features(const struct dynvhost_devargs *args)
 	uint64_t features = ETHDEV_BIT(VIRTIO_NET_F_CTRL_VQ) | ETHDEV_BIT(VIRTIO_NET_F_CTRL_RX) |
 			    ETHDEV_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | ETHDEV_BIT(VIRTIO_NET_F_MQ) |
 			    ETHDEV_BIT(VIRTIO_NET_F_MTU) | ETHDEV_BIT(VIRTIO_F_ANY_LAYOUT) |
-			    ETHDEV_BIT(VIRTIO_F_VERSION_1) | ETHDEV_BIT(VU_F_PROTOCOL_FEATURES) |
-			    dynvhost_offload_features(args);
+			    ETHDEV_BIT(VIRTIO_F_VERSION_1) | ETHDEV_BIT(VU_F_LOG_ALL) |
+			    ETHDEV_BIT(VU_F_PROTOCOL_FEATURES) | dynvhost_offload_features(args);
 
 	if (args->mrg_rxbuf)
 		features |= ETHDEV_BIT(VIRTIO_NET_F_MRG_RXBUF);

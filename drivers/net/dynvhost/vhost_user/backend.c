@@ -290,7 +290,7 @@ backend_look_after(struct dynvhost_backend *backend, uint64_t now_us)
 	}
 	if (dynvhost_session_tick(&backend->session, now_us) == DYNVHOST_SESSION_CLOSE)
 		backend_disconnect(backend, now_us, "it held up an lcore");
-	if (dynvhost_mem_is_lost(backend->session.config.mem))
+	if (dynvhost_session_has_lost_memory(&backend->session))
 		backend_disconnect(backend, now_us, "its memory was cut off while in use");
 	backend_earn(backend, now_us);
 	backend_look_after_closing(backend, now_us);

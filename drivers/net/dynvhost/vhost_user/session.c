@@ -92,6 +92,7 @@ session_find_handler(uint32_t request)
 		session_feature_handlers,
 		session_memory_handlers,
 		session_ring_handlers,
+		session_log_handlers,
 	};
 
 	if (request >= VU_REQUEST_MAX)
@@ -147,6 +148,7 @@ session_drop_request(struct dynvhost_session *session)
 	session->next_view = NULL;
 	dynvhost_mem_view_release(session->old_view);
 	session->old_view = NULL;
+	session_drop_logs(session);
 }
 
 /** Log a refusal once per kind of request and connection. */
@@ -313,6 +315,7 @@ session_tear_down(struct dynvhost_session *session)
 	session_update_link(session);
 	session->old_view = session->view;
 	session->view = NULL;
+	session_forget_log(session);
 	session_release(session);
 	session_drop_request(session);
 	session->closing = false;

@@ -22,6 +22,7 @@
 
 #include "closer.h"
 #include "dynvhost_mem.h"
+#include "dynvhost_mem_log.h"
 #include "gate.h"
 #include "message.h"
 #include "virtqueue.h"
@@ -65,11 +66,13 @@ struct session_ring {
 	uint32_t size; /**< 0: not said */
 	uint32_t base; /**< position, as said or as last stopped */
 	bool has_base;
-	uint64_t need;   /**< open guest memory that the started ring has to have room for */
-	int start_error; /**< why it last could not start; 0: it could, or was not tried */
-	int kick_fd;     /**< -1: none */
-	int call_fd;     /**< -1: none */
-	int err_fd;      /**< -1: none */
+	uint64_t need;    /**< open guest memory that the started ring has to have room for */
+	int start_error;  /**< why it last could not start; 0: it could, or was not tried */
+	int kick_fd;      /**< -1: none */
+	int call_fd;      /**< -1: none */
+	int err_fd;       /**< -1: none */
+	uint64_t log_gpa; /**< where writing to the used area is to be logged */
+	bool log_used;    /**< writing to the ring is to be logged */
 	bool has_addr;
 	bool kicked; /**< SET_VRING_KICK has come, with or without fd: start when possible */
 	bool enabled;
@@ -140,11 +143,14 @@ struct dynvhost_session {
 	uint64_t protocol_features;
 	uint8_t status;
 	struct dynvhost_mem_view *view; /**< guest memory in force; NULL: none */
+	struct dynvhost_mem_log *log;   /**< dirty log in force; NULL: none */
 
 	/* The request being carried out. */
 	struct dynvhost_msg msg;
 	struct dynvhost_mem_view *next_view; /**< built, not yet in force */
 	struct dynvhost_mem_view *old_view;  /**< replaced, not yet released */
+	struct dynvhost_mem_log *next_log;   /**< mapped, not yet in force */
+	struct dynvhost_mem_log *old_log;    /**< replaced, not yet unmapped */
 	bool held;                           /**< the gates are held */
 	bool closing;                        /**< the end of the connection waits for the gates */
 	bool stuck_told;
@@ -228,6 +234,9 @@ dynvhost_session_is_parked(const struct dynvhost_session *session)
  */
 enum dynvhost_session_result
 dynvhost_session_tick(struct dynvhost_session *session, uint64_t now_us);
+
+/** Whether memory that the front-end has shared is gone while it was in use: the port must be closed. */
+bool dynvhost_session_has_lost_memory(const struct dynvhost_session *session);
 
 /**
  * Whether one more line that a front-end can cause may be logged. "One per kind and connection" is

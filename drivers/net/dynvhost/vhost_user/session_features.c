@@ -25,6 +25,9 @@
 /** Device status is one byte in the virtio transport that the front-end speaks. */
 #define FEATURES_STATUS_MAX 0xff
 
+/** Whether pages written are to be logged: not a feature that the guest knows of. */
+#define FEATURES_LOG (UINT64_C(1) << VU_F_LOG_ALL)
+
 static bool
 features_has_protocol(const struct dynvhost_session *session)
 {
@@ -47,7 +50,8 @@ check_set_features(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	if (features & ~session->config.features)
 		return session_refuse(session, -EINVAL, "features 0x%" PRIx64 " were not offered",
 			features & ~session->config.features);
-	if (session_is_running(session) && features != session->features)
+	/* Logging is no feature of the rings. */
+	if (session_is_running(session) && ((features ^ session->features) & ~FEATURES_LOG) != 0)
 		return session_refuse(session, -EBUSY,
 			"features cannot change while a ring runs; stop the rings first");
 	return 0;
@@ -57,6 +61,9 @@ static int
 apply_set_features(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
+	/* After a migration its log is of no use. */
+	if ((session->features & ~msg->payload.u64 & FEATURES_LOG) != 0)
+		session_forget_log(session);
 	session->features = msg->payload.u64;
 	session->features_set = true;
 	session->features_refused = false;
@@ -65,6 +72,7 @@ apply_set_features(
 		for (uint16_t i = 0; i < session->config.n_rings; i++)
 			session_enable_ring(session, i, true);
 	}
+	session_apply_log(session);
 	session_start_rings(session);
 	return 0;
 }

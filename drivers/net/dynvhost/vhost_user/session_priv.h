@@ -37,6 +37,7 @@ struct session_handler {
 extern const struct session_handler session_feature_handlers[VU_REQUEST_MAX];
 extern const struct session_handler session_memory_handlers[VU_REQUEST_MAX];
 extern const struct session_handler session_ring_handlers[VU_REQUEST_MAX];
+extern const struct session_handler session_log_handlers[VU_REQUEST_MAX];
 
 /** Say why the request at hand is refused. @return @p error, for the caller to return. */
 int session_refuse(struct dynvhost_session *session, int error, const char *fmt, ...)
@@ -83,6 +84,19 @@ void session_update_link(struct dynvhost_session *session);
  * call eventfd and taken O_NONBLOCK away. @return whether it was in one.
  */
 bool session_free_caller(struct dynvhost_session *session, uint16_t ring);
+
+/** What of a ring's writing is to be logged now. */
+void session_fill_log(
+	const struct dynvhost_session *session, uint16_t index, struct dynvhost_vq_log *log);
+
+/** Have started rings log what is asked for now. Queues outside. */
+void session_apply_log(struct dynvhost_session *session);
+
+/** Leave the log to be unmapped; no ring uses it. */
+void session_forget_log(struct dynvhost_session *session);
+
+/** Unmap logs that nobody uses. */
+void session_drop_logs(struct dynvhost_session *session);
 
 /** Close guest memory that has fallen idle, if that is due. */
 void session_close_idle(struct dynvhost_session *session);

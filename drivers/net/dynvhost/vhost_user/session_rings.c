@@ -115,6 +115,7 @@ rings_fill_setup(
 		.call_fd = ring->call_fd,
 		.enabled = ring->enabled,
 	};
+	session_fill_log(session, index, &setup->log);
 	/* First bytes only: how long each area is, the ring format knows (dynvhost_vq_start). */
 	if (dynvhost_mem_uva_to_gpa(view, ring->desc_uva, 1, &setup->desc_gpa) < 0 ||
 		dynvhost_mem_uva_to_gpa(view, ring->avail_uva, 1, &setup->avail_gpa) < 0 ||
@@ -333,6 +334,7 @@ session_reset_ring(struct dynvhost_session *session, uint16_t index)
 	ring->kicked = false;
 	/* The next driver may lay its rings out anew: old addresses must not start a ring. */
 	ring->has_addr = false;
+	ring->log_used = false;
 	ring->fault_told = false;
 	ring->start_error = 0;
 }
@@ -434,6 +436,8 @@ apply_set_vring_addr(
 	ring->desc_uva = addr->desc_uva;
 	ring->avail_uva = addr->avail_uva;
 	ring->used_uva = addr->used_uva;
+	ring->log_gpa = addr->log_gpa;
+	ring->log_used = (addr->flags & VU_VRING_ADDR_LOG) != 0;
 	ring->has_addr = true;
 	if (dynvhost_vq_is_started(&session->config.vq[index])) {
 		rc = rings_move(session, index);
