@@ -56,16 +56,19 @@ static const uint32_t offload_ptypes[] = {
 uint64_t
 dynvhost_offload_features(const struct dynvhost_devargs *args)
 {
+	const bool takes_large = !args->linear_buffer || args->ext_buffer;
 	uint64_t features = 0;
 
 	if (args->csum)
-		features |= OFFLOAD_BIT(VIRTIO_NET_F_CSUM) | OFFLOAD_BIT(VIRTIO_NET_F_HOST_UFO) |
-			    OFFLOAD_BIT(VIRTIO_NET_F_GUEST_CSUM) |
+		features |= OFFLOAD_BIT(VIRTIO_NET_F_CSUM) | OFFLOAD_BIT(VIRTIO_NET_F_GUEST_CSUM) |
 			    OFFLOAD_BIT(VIRTIO_NET_F_GUEST_TSO4) |
 			    OFFLOAD_BIT(VIRTIO_NET_F_GUEST_TSO6) |
 			    OFFLOAD_BIT(VIRTIO_NET_F_GUEST_ECN) |
 			    OFFLOAD_BIT(VIRTIO_NET_F_GUEST_UFO);
-	if (args->tso)
+	/* What would be dropped for its length is not asked for. */
+	if (args->csum && takes_large)
+		features |= OFFLOAD_BIT(VIRTIO_NET_F_HOST_UFO);
+	if (args->tso && takes_large)
 		features |= OFFLOAD_BIT(VIRTIO_NET_F_HOST_TSO4) |
 			    OFFLOAD_BIT(VIRTIO_NET_F_HOST_TSO6) |
 			    OFFLOAD_BIT(VIRTIO_NET_F_HOST_ECN) | OFFLOAD_BIT(VIRTIO_NET_F_GSO);
@@ -162,7 +165,7 @@ offload_strip(struct rte_mbuf *pkt)
 		return true;
 	if (pkt->data_len < sizeof(*eth) + RTE_VLAN_HLEN)
 		return false;
-	if (rte_vlan_strip(pkt) == 0 && pkt->l2_len > RTE_VLAN_HLEN)
+	if (rte_vlan_strip(pkt) == 0 && (pkt->ol_flags & (RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6)))
 		pkt->l2_len -= RTE_VLAN_HLEN;
 	return true;
 }

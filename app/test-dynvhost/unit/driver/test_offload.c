@@ -97,6 +97,8 @@ test_features_are_those_of_the_arguments(void **state)
 		{"csum=0", 0},
 		{"tso=1", CSUM_FEATURES | TSO_FEATURES},
 		{"legacy-ol-flags=1,linear-buffer=1,ext-buffer=1", CSUM_FEATURES},
+		{"tso=1,linear-buffer=1,ext-buffer=1", CSUM_FEATURES | TSO_FEATURES},
+		{"tso=1,linear-buffer=1", CSUM_FEATURES & ~BIT(VIRTIO_NET_F_HOST_UFO)},
 	};
 	size_t i;
 
