@@ -49,6 +49,7 @@ time_limit()
 
 	case $1 in
 	build | lint) seconds=1200 ;;
+	diff) seconds=360 ;;
 	e2e) seconds=2700 ;;
 	esac
 	[ "${DYNVHOST_TEST_LONG:-0}" != 1 ] || seconds=$((seconds * 10))
