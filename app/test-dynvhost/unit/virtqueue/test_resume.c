@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bed.h"
 #include "packed_resume.h"
@@ -186,6 +187,27 @@ burst_of_one_that_was_cut_off_is_done_again(void **state)
 }
 
 static void
+burst_that_is_published_late_is_logged(void **state)
+{
+	struct bed *bed = bed_open(&(struct bed_config){
+		.index = BED_DEQUEUE, .features = BED_V1, .size = 16, .log = true});
+	uint16_t first = bed->packed.used_pos;
+	struct ring_used used;
+	uint32_t sent = 0;
+
+	send_some(bed, &sent);
+	assert_int_equal(take_some(bed, 3, 0), 3);
+	unpublish(bed, first);
+	memset((void *)bed->log.bits, 0, BED_LOG_SIZE);
+	assert_int_equal(die_and_start(bed, FRESH), 0);
+	bed_expect_logged(bed, bed->packed.desc_gpa, 16 * sizeof(struct vring_packed_desc));
+	bed_expect_logged(bed, BED_LOG_USED, 4);
+	bed_expect_log(bed);
+	while (bed_collect(bed, &used))
+		;
+}
+
+static void
 ring_that_does_not_tell_is_refused_and_left_alone(void **state)
 {
 	struct bed *bed = open_bed(BED_DEQUEUE, 16);
@@ -293,6 +315,7 @@ main(void)
 		BED_TEST(receive_ring_full_of_buffers_is_found),
 		BED_TEST(burst_that_was_cut_off_is_published),
 		BED_TEST(burst_of_one_that_was_cut_off_is_done_again),
+		BED_TEST(burst_that_is_published_late_is_logged),
 		BED_TEST(ring_that_does_not_tell_is_refused_and_left_alone),
 		BED_TEST(ring_without_our_mark_is_where_the_front_end_says),
 		BED_TEST(rest_of_a_chain_that_another_back_end_used_is_no_buffer),

@@ -142,8 +142,9 @@ packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_
 	/* A burst leaves one slot for the end: the one that publishes all others. */
 	if (scan.strays > 1 && !agreed)
 		return -ENOTRECOVERABLE;
-	if (scan.strays == 1)
-		resume_publish(&desc[scan.stray]);
 	*pos = found;
-	return 0;
+	if (scan.strays != 1)
+		return 0;
+	resume_publish(&desc[scan.stray]);
+	return 1;
 }

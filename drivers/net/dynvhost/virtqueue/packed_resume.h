@@ -38,7 +38,8 @@
  * used descriptors in order.
  *
  * @param pos  what the front-end says; receives the position.
- * @return 0; -ENOTRECOVERABLE: the descriptors do not tell, and nothing has been written.
+ * @return 0; 1: and a burst was published; -ENOTRECOVERABLE: the descriptors do not tell, and nothing
+ *         has been written.
  */
 int
 packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_packed_pos *pos);
