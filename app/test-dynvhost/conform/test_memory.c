@@ -379,6 +379,28 @@ test_c35_table_of_added_regions_outlives_a_stop(void **state)
 	rig_exchange(rig, 0, 64);
 }
 
+/* The front-end's own addresses are those of the guest. */
+static void
+memory_lay_out_gpa_addresses(struct guest_ram *ram)
+{
+	guest_ram_init(ram);
+	guest_ram_add_file(ram, RIG_RAM_SIZE, GUEST_RAM_PAGE);
+	guest_ram_add_region(ram, 0, 0, 1ull << 32, RIG_RAM_SIZE, 1ull << 32);
+}
+
+static void
+test_gpa_addresses_bring_rings_up(void **state)
+{
+	const struct rig_config config = {
+		.lay_out = memory_lay_out_gpa_addresses, .nic = {.order = NIC_ORDER_QEMU_10}};
+	struct rig *rig = rig_main();
+
+	rig_open(rig, &config);
+	if (port_is_dynvhost())
+		assert_true(rig->nic.protocol_features & BIT(VU_PF_GPA_ADDRESSES));
+	rig_exchange(rig, 0, 64);
+}
+
 int
 main(void)
 {
@@ -397,6 +419,7 @@ main(void)
 		RIG_TEST(test_c31_c34_slots_can_all_be_used_and_no_more),
 		RIG_TEST(test_c32_region_is_removed_by_addresses_and_size),
 		RIG_TEST(test_c34_slot_number_is_constant),
+		RIG_TEST(test_gpa_addresses_bring_rings_up),
 		RIG_TEST(test_c35_table_of_added_regions_outlives_a_stop),
 	};
 

@@ -36,12 +36,16 @@ static_assert(ETHDEV_MAX_MTU + ETHDEV_OVERHEAD <= DYNVHOST_VQ_MAX_FRAME, "every 
 
 #define ETHDEV_BIT(n) (UINT64_C(1) << (n))
 
-/** What front-ends may use beyond the baseline of vhost-user. */
+/**
+ * What front-ends may use beyond the baseline of vhost-user. GPA_ADDRESSES takes nothing from us: a
+ * front-end that has it names guest addresses as its own in the memory table, which is where ring
+ * addresses are looked up.
+ */
 #define ETHDEV_PROTOCOL_FEATURES                                                         \
 	(ETHDEV_BIT(VU_PF_MQ) | ETHDEV_BIT(VU_PF_LOG_SHMFD) | ETHDEV_BIT(VU_PF_RARP) |   \
 		ETHDEV_BIT(VU_PF_REPLY_ACK) | ETHDEV_BIT(VU_PF_NET_MTU) |                \
 		ETHDEV_BIT(VU_PF_RESET_DEVICE) | ETHDEV_BIT(VU_PF_CONFIGURE_MEM_SLOTS) | \
-		ETHDEV_BIT(VU_PF_STATUS))
+		ETHDEV_BIT(VU_PF_STATUS) | ETHDEV_BIT(VU_PF_GPA_ADDRESSES))
 
 /** Makes working out a link and setting it one step; never held in a callback. */
 static pthread_mutex_t ethdev_link_lock = PTHREAD_MUTEX_INITIALIZER;
