@@ -63,6 +63,7 @@
 #include "net_hdr.h"
 #include "packed_fast.h"
 #include "packed_resume.h"
+#include "rest.h"
 #include "virtqueue.h"
 
 #define PACKED_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
@@ -450,8 +451,13 @@ packed_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rt
 	struct packed_burst burst;
 	uint16_t left;
 
-	if (!packed_burst_begin(vq, &burst))
+	if (rest_is_on(vq))
 		return 0;
+	if (!packed_burst_begin(vq, &burst)) {
+		rest_note_nothing(vq);
+		return 0;
+	}
+	rest_end(vq);
 	for (left = n; left > 0; left--) {
 		struct rte_mbuf **pkt = &pkts[burst.packets];
 		int ret;

@@ -46,6 +46,7 @@
 #include "dirty.h"
 #include "format.h"
 #include "net_hdr.h"
+#include "rest.h"
 #include "split_fast.h"
 #include "virtqueue.h"
 
@@ -327,8 +328,13 @@ split_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 	struct split_burst burst;
 	uint16_t left;
 
-	if (!split_burst_begin(vq, &burst))
+	if (rest_is_on(vq))
 		return 0;
+	if (!split_burst_begin(vq, &burst)) {
+		rest_note_nothing(vq);
+		return 0;
+	}
+	rest_end(vq);
 	for (left = RTE_MIN(n, burst.available); left > 0; left--) {
 		struct rte_mbuf **pkt = &pkts[burst.packets];
 		uint16_t head;

@@ -78,6 +78,7 @@ split_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n, 
 	}
 	vq->split.last_used += n;
 	vq->split.last_avail += n;
+	vq->split.next_head = job[n - 1].id + 1u;
 	vq->stall_since = 0;
 }
 
@@ -86,21 +87,21 @@ split_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n, 
 #define SPLIT_FAST_ELEMS (RTE_CACHE_LINE_SIZE / sizeof(struct vring_used_elem))
 
 /**
- * Fetch what of the ring @p n <= FAST_BATCH packets will need; the guest has just written the one and
- * read the other. Most drivers take descriptors in the order of the table.
+ * Fetch what of the ring @p n <= FAST_BATCH packets for the guest will need. Most drivers take
+ * descriptors in the order of the table, so that these need not wait for the available ring's line.
+ * With packets from the guest it does not pay: there the guest is still at work on these lines.
  */
 static inline void
 split_fast_prefetch(const struct dynvhost_vq *vq, const struct split_fast_ring *ring, uint16_t n)
 {
 	const struct vring_used_elem *used = vq->split.used->ring;
+	const uint32_t first = vq->split.next_head;
 
-	for (uint32_t i = SPLIT_FAST_DESCS; i < n; i += SPLIT_FAST_DESCS) {
-		uint16_t head = ring->avail[(ring->next + i) & (ring->size - 1)];
-
-		rte_prefetch0(&ring->desc[head & (ring->size - 1)]);
-	}
+	for (uint32_t i = 0; i < n; i += SPLIT_FAST_DESCS)
+		rte_prefetch0(&ring->desc[(first + i) & (ring->size - 1)]);
 	for (uint32_t i = 0; i < n; i += SPLIT_FAST_ELEMS)
 		fast_prefetch_write(&used[(vq->split.last_used + i) & (ring->size - 1)]);
+	fast_prefetch_write(&vq->split.used->idx);
 }
 
 /** First pass of up to @p n <= FAST_BATCH packets from the guest. @return how many are ordinary. */
@@ -114,7 +115,6 @@ split_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, u
 	uint64_t gpa;
 	uint16_t i;
 
-	split_fast_prefetch(vq, &ring, n);
 	fast_place_init(&place, vq, DYNVHOST_MEM_READ);
 	for (i = 0; i < n; i++) {
 		uint32_t len;

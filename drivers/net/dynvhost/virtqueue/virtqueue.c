@@ -33,6 +33,7 @@
 #include "fast.h"
 #include "format.h"
 #include "net_hdr.h"
+#include "rest.h"
 #include "virtqueue.h"
 
 /* Every ring format there is, the one of rings that negotiate no other last. */
@@ -258,6 +259,7 @@ vq_attach(
 	vq->view = view;
 	vq->stall_since = 0;
 	memset(&vq->defer, 0, sizeof(vq->defer));
+	rest_end(vq);
 	vq->format->attach(vq, pins);
 }
 
@@ -361,6 +363,7 @@ void
 dynvhost_vq_set_kicks(struct dynvhost_vq *vq, bool kicks)
 {
 	vq->kicks = kicks;
+	rest_end(vq);
 	if (vq->pins == NULL)
 		return;
 	vq->format->set_kicks(vq, kicks);

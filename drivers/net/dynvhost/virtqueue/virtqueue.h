@@ -130,7 +130,8 @@ struct dynvhost_vq_split {
 	const struct vring_avail *avail;
 	struct vring_used *used;
 	uint16_t last_avail; /**< next available ring entry to take */
-	uint16_t last_used;  /**< next used ring entry to fill; published between bursts */
+	uint32_t next_head; /**< what the next head will be, if the driver goes through its table */
+	uint16_t last_used; /**< next used ring entry to fill; published between bursts */
 };
 
 /** A position in a packed ring. */
@@ -167,6 +168,14 @@ struct dynvhost_vq_tune {
 	uint64_t cost[2]; /**< cycles per byte, times 2^16 */
 };
 
+/** Bursts of a guest that is silent (rest.h). */
+struct dynvhost_vq_rest {
+	uint32_t looks; /**< in a row that found nothing */
+	uint32_t skips; /**< bursts that leave the ring alone after each look */
+	uint32_t skip;  /**< and how many of them are left */
+	uint64_t since; /**< TSC when the time between bursts was last measured */
+};
+
 struct dynvhost_vq {
 	/* Read by every burst. Written by control while the queue is outside; the two burst pointers
 	 * also by the polling thread when it stops the queue.
@@ -195,6 +204,7 @@ struct dynvhost_vq {
 	struct dynvhost_vq_packed packed;
 	struct dynvhost_vq_defer defer;
 	struct dynvhost_vq_tune tune;
+	struct dynvhost_vq_rest rest;
 	bool kicks;       /**< the driver is asked for kicks; outlives stops */
 	bool call_anyway; /**< nobody has been called yet: call, whatever the driver's event says */
 	struct dynvhost_mem_cursor cursor;

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 The dynvhost authors
+ */
+
+/*
+ * The rest between looks at the ring of a silent guest: it comes after many empty bursts, leaves out
+ * a few, and nothing but a late packet is to be noticed of it.
+ */
+
+#include "bed.h"
+#include "rest.h"
+
+static struct bed *
+open_bed(void)
+{
+	return bed_open(&(struct bed_config){.index = BED_DEQUEUE, .features = BED_V1});
+}
+
+static void
+poll_nothing(struct bed *bed, unsigned int n)
+{
+	while (n-- > 0)
+		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
+}
+
+/* Bursts until the packet that waits comes. */
+static unsigned int
+polls_until_packet(struct bed *bed)
+{
+	unsigned int n = 1;
+
+	while (bed_dequeue(bed, bed_pool(), 32) == 0)
+		assert_true(++n < 1000);
+	rte_pktmbuf_free(bed->pkts[0]);
+	return n;
+}
+
+static void
+first_bursts_without_packets_all_look(void **state)
+{
+	struct bed *bed = open_bed();
+
+	poll_nothing(bed, REST_AFTER - 1);
+	bed_send_plain(bed, 60, 1);
+	assert_int_equal(polls_until_packet(bed), 1);
+	/* And so it begins anew. */
+	poll_nothing(bed, REST_AFTER - 1);
+	bed_send_plain(bed, 60, 2);
+	assert_int_equal(polls_until_packet(bed), 1);
+}
+
+static void
+silence_is_left_alone_for_a_few_bursts(void **state)
+{
+	struct bed *bed = open_bed();
+
+	poll_nothing(bed, 10000);
+	assert_true(bed->vq.rest.looks >= REST_AFTER);
+	assert_in_range(bed->vq.rest.skips, 0, REST_CYCLES);
+	bed->vq.rest.skips = bed->vq.rest.skip = 5;
+	bed_send_plain(bed, 60, 1);
+	assert_int_equal(polls_until_packet(bed), 6);
+	bed_send_plain(bed, 60, 2);
+	assert_int_equal(polls_until_packet(bed), 1);
+}
+
+static void
+slow_application_looks_each_time(void **state)
+{
+	struct bed *bed = open_bed();
+	unsigned int i;
+
+	for (i = 0; i < 4 * REST_AFTER; i++) {
+		poll_nothing(bed, 1);
+		rte_delay_us_block(2);
+	}
+	assert_int_equal(bed->vq.rest.skips, 0);
+	bed_send_plain(bed, 60, 1);
+	assert_int_equal(polls_until_packet(bed), 1);
+}
+
+static void
+no_rest_while_kicks_are_wanted(void **state)
+{
+	struct bed *bed = open_bed();
+
+	poll_nothing(bed, 1000);
+	bed->vq.rest.skips = bed->vq.rest.skip = 5;
+	dynvhost_vq_set_kicks(&bed->vq, true);
+	bed_send_plain(bed, 60, 1);
+	assert_int_equal(polls_until_packet(bed), 1);
+	poll_nothing(bed, 1000);
+	assert_int_equal(bed->vq.rest.skips, 0);
+	dynvhost_vq_set_kicks(&bed->vq, false);
+	bed_send_plain(bed, 60, 2);
+	assert_int_equal(polls_until_packet(bed), 1);
+}
+
+static void
+ring_that_starts_is_looked_at(void **state)
+{
+	struct bed *bed = open_bed();
+
+	poll_nothing(bed, 1000);
+	bed->vq.rest.skips = bed->vq.rest.skip = 5;
+	bed_restart(bed);
+	bed_send_plain(bed, 60, 1);
+	assert_int_equal(polls_until_packet(bed), 1);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BED_TEST(first_bursts_without_packets_all_look),
+		BED_TEST(silence_is_left_alone_for_a_few_bursts),
+		BED_TEST(slow_application_looks_each_time),
+		BED_TEST(no_rest_while_kicks_are_wanted),
+		BED_TEST(ring_that_starts_is_looked_at),
+	};
+
+	return bed_run(tests);
+}
