@@ -137,6 +137,7 @@ struct dynvhost_mem_view {
 	struct dynvhost_mem *mem;
 	uint32_t n_regions;
 	uint16_t *times; /**< for each region, how often it was added and not removed */
+	struct dynvhost_mem_iotlb *iotlb; /**< its addresses are IOVAs; NULL: they are gpas */
 	struct dynvhost_mem_region *region[];
 };
 
@@ -147,6 +148,8 @@ struct dynvhost_mem_cursor {
 	uint32_t hint;   /**< index of the region of the last hit */
 	uint32_t other;  /**< index of the region of the hits before */
 	uint32_t budget; /**< granules this burst may still open; at 0 misses give -EAGAIN */
+	_Atomic uint64_t
+		miss; /**< translation that is waited for (dynvhost_mem_iotlb.h); 0: none */
 };
 
 /** Host memory for a piece of guest memory. */

@@ -198,6 +198,31 @@ dynvhost_mem_idle_pass(struct dynvhost_mem *mem)
 }
 
 bool
+mem_idle_close_range(
+	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t end)
+{
+	struct mem_pages *pages = &region->window[right].pages;
+	struct idle_step step = {.region = region, .right = right};
+	uint64_t page;
+
+	if (region->engine->whole)
+		return true;
+	if (end > region->n_pages)
+		end = region->n_pages;
+	step.spent = !mem_rate_allows(
+		&region->pub.mem->idle.closes, dynvhost_mem_sys->now_ns(), IDLE_DEPTH_NS);
+	page = mem_pages_next(pages, first);
+	while (page < end && !idle_has_done(&step)) {
+		idle_retire(&step, page, page + 1);
+		idle_collect(&step, page, page + 1);
+		step.looks++;
+		page = mem_pages_next(pages, page + 1);
+	}
+	idle_close_run(&step);
+	return page >= end;
+}
+
+bool
 dynvhost_mem_idle_pending(const struct dynvhost_mem *mem)
 {
 	return mem->idle.region != NULL;

@@ -99,6 +99,8 @@ int __attribute__((noinline)) dynvhost_mem_translate_miss(const struct dynvhost_
 	uint64_t offset;
 	int rc;
 
+	if (view->iotlb != NULL)
+		return mem_iotlb_translate(view->iotlb, cursor, gpa, len, right, span);
 	if (found == view->n_regions || len == 0)
 		return -EFAULT;
 	region = view->region[found];
@@ -147,6 +149,8 @@ dynvhost_mem_pin(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_t le
 	uint64_t offset;
 	int rc;
 
+	if (view->iotlb != NULL)
+		return mem_iotlb_pin(view->iotlb, gpa, len, right, pin);
 	pin->region = NULL;
 	if (found == view->n_regions)
 		return mem_fail(view->mem, -EFAULT, "gpa 0x%jx lies in no region", (uintmax_t)gpa);

@@ -24,6 +24,7 @@
  *	mem_table.c    regions and views
  *	mem_lookup.c   from guest addresses to host memory
  *	mem_log.c      the log of pages written
+ *	mem_iotlb.c    translations of an IOMMU in front of guest addresses
  *	mem_query.c    what is open, and what a cap must hold
  *	mem_numa.c     where the memory is
  *	mem_port.c     the port: create, destroy, counters
@@ -408,6 +409,21 @@ mem_granule_end(const struct mem_region *region, uint64_t granule)
 
 /** A region is about to be freed: no pass may go on in it. */
 void mem_idle_forget(const struct mem_region *region);
+
+/**
+ * Close those of the pages [first, end) that are open and not pinned, used lately or not: nobody
+ * holds an address in them. Control thread. @return whether all are; else there is more to do.
+ */
+bool mem_idle_close_range(
+	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t end);
+
+/** As dynvhost_mem_translate() in a table's view. */
+int mem_iotlb_translate(const struct dynvhost_mem_iotlb *iotlb, struct dynvhost_mem_cursor *cursor,
+	uint64_t iova, uint64_t len, enum dynvhost_mem_right right, struct dynvhost_mem_span *span);
+
+/** As dynvhost_mem_pin() in a table's view; -EAGAIN: a translation is missing, and is asked for. */
+int mem_iotlb_pin(struct dynvhost_mem_iotlb *iotlb, uint64_t iova, uint64_t len,
+	enum dynvhost_mem_right right, struct dynvhost_mem_pin *pin);
 
 /** What an instruction wanted that faulted. */
 enum mem_access {
