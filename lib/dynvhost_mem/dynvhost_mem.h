@@ -183,7 +183,8 @@ struct dynvhost_mem_stats {
 	uint64_t closes;       /**< pages closed */
 	uint64_t repairs;     /**< open pages that the kernel had taken away and that were put back;
 				*   with mappings it does so itself, and nobody counts */
-	uint64_t denials;     /**< opens refused: budget, rate, cap, or the kernel */
+	uint64_t denials;     /**< opens refused: budget, rate, cap, the kernel, or a page that
+				*   somebody else is changing */
 	uint64_t allocations; /**< holes of the file that had to be filled */
 	uint64_t lost;        /**< pages whose memory is gone for good */
 	uint64_t last_open_ns; /**< CLOCK_MONOTONIC of the last open, 0: none yet */

@@ -215,8 +215,8 @@ mem_window_open(struct mem_region *region, enum dynvhost_mem_right right, uint64
 		}
 		/* Every other turn counts: somebody else may undo what was done. */
 		if (spins-- == 0)
-			return -EAGAIN;
-		if ((s & DYNVHOST_MEM_BUSY) != 0)
+			rc = -EAGAIN;
+		else if ((s & DYNVHOST_MEM_BUSY) != 0)
 			window_pause();
 		else if ((s & DYNVHOST_MEM_OPEN) != 0)
 			window_use(region, right, page, s, needed);

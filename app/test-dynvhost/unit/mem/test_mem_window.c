@@ -568,6 +568,22 @@ closing_takes_only_idle_pages(void **state)
 }
 
 static void
+a_page_that_somebody_changes_is_put_off_and_counted(void **state)
+{
+	struct window_setup s = window_setup(NULL);
+	_Atomic uint8_t *page = &s.view->region[0]->window[READ].state[3];
+	struct dynvhost_mem_span span;
+
+	atomic_store(page, DYNVHOST_MEM_BUSY);
+	assert_int_equal(mt_translate(s.view, MT_GPA + 3 * MT_PAGE, 1, READ, &span), -EAGAIN);
+	assert_int_equal(mt_stats(s.mem).denials, 1);
+	atomic_store(page, 0);
+	mt_hva(s.view, MT_GPA + 3 * MT_PAGE, 1, READ);
+	assert_int_equal(mt_stats(s.mem).denials, 1);
+	window_teardown(&s);
+}
+
+static void
 a_file_cut_short_gives_errors_not_signals(void **state)
 {
 	struct window_setup s = {.mem = mt_create(NULL)};
@@ -643,6 +659,7 @@ main(void)
 		cmocka_unit_test(neighbours_do_not_break_the_cap),
 		cmocka_unit_test(pins_are_counted),
 		cmocka_unit_test(closing_takes_only_idle_pages),
+		cmocka_unit_test(a_page_that_somebody_changes_is_put_off_and_counted),
 		cmocka_unit_test(a_file_cut_short_gives_errors_not_signals),
 	};
 	const struct CMUnitTest of_small_pages[] = {
