@@ -104,9 +104,10 @@
  *	          H90                 unit_drv_gate
  *	          H91, H92            test_hostile_races, unit_mem_stress
  *	          H93, H95            test_hostile_races, unit_mem_system, unit_drv_child
- *	          H94                 unit_mem_system, unit_drv_child
+ *	          H94                 unit_mem_system; e2e: test_secrets
  *	          H96                 unit_mem_fail: engines are chosen by what works
- *	          H97                 unit_mem_fail, for every call of guest memory; unit_drv_probe
+ *	          H97                 unit_mem_fail and unit_drv_calls, for every call of guest memory;
+ *	                              unit_drv_probe
  *	          H98                 e2e: test_secondary
  *	Resources H99–H101, H103, H105  test_hostile_exhaust; H101 also unit_mem_system
  *	          H104                unit_mem_system: a limit of locked memory

@@ -12,18 +12,17 @@
 static struct {
 	enum mt_fail_kind kind;
 	unsigned int at;
-	unsigned int calls;
+	_Atomic unsigned int calls;
 } mt_fail;
 
 /** Count a call that may fail. @return true, with errno set: it fails. */
 static bool
 mt_fails(int error)
 {
-	bool fails;
+	unsigned int call = atomic_fetch_add(&mt_fail.calls, 1) + 1;
+	bool fails = (mt_fail.kind == MT_FAIL_ONE && call == mt_fail.at) ||
+		     (mt_fail.kind == MT_FAIL_FROM && call >= mt_fail.at);
 
-	mt_fail.calls++;
-	fails = (mt_fail.kind == MT_FAIL_ONE && mt_fail.calls == mt_fail.at) ||
-		(mt_fail.kind == MT_FAIL_FROM && mt_fail.calls >= mt_fail.at);
 	if (fails)
 		errno = error;
 	return fails;
