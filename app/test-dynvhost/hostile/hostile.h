@@ -88,28 +88,87 @@
  *	H37  a peer that is killed, or stopped
  *	     hostile/test_vanish.c
  *
+ * Of memory's, races' and resources' likewise:
+ *
+ *	H38  tables of impossible length
+ *	     hostile/test_memory.c
+ *	H39  sizes of no whole pages
+ *	     hostile/test_memory.c
+ *	H40  numbers that wrap
+ *	     hostile/test_memory.c
+ *	H41  regions that overlap
+ *	     hostile/test_memory.c
+ *	H42  one file in many regions
+ *	     hostile/test_memory.c
+ *	H43  offsets that do not fit their addresses
+ *	     hostile/test_memory.c
+ *	H44  files that are too short
+ *	     hostile/test_memory.c
+ *	H45  fds that are no guest memory
+ *	     hostile/test_memory.c
+ *	H46  a sparse TiB
+ *	     hostile/test_memory.c
+ *	H47  more than the address space
+ *	     hostile/test_memory.c
+ *	H48  the table replaced under traffic
+ *	     hostile/test_memory.c
+ *	H49  a region removed while in use
+ *	     hostile/test_memory.c
+ *	H50  regions added and removed without end
+ *	     hostile/test_exhaust.c
+ *	H51  a file cut short while in use
+ *	     hostile/test_truncate.c
+ *	H52  holes under rings and buffers
+ *	     hostile/test_memory.c
+ *	H53  no huge page left
+ *	     hostile/test_truncate.c
+ *	H54  a file that shrinks and grows without end
+ *	     hostile/test_truncate.c
+ *	H55  a region that is never used
+ *	     hostile/test_truncate.c
+ *	H88  ports that stop, start and go under traffic
+ *	     hostile/test_life.c
+ *	H89  state that changes under several lcores
+ *	     hostile/test_lcores.c
+ *	H91  pages that close all the time
+ *	     hostile/test_races.c
+ *	H92  two queues in the same pages
+ *	     hostile/test_races.c
+ *	H93  a forked child
+ *	     hostile/test_races.c
+ *	H95  a child that executes another program
+ *	     hostile/test_races.c
+ *	H97  every call to the system that fails
+ *	     unit/driver/test_calls.c
+ *	H99  every packet in a new page
+ *	     hostile/test_exhaust.c
+ *	H100 and what that does to another port
+ *	     hostile/test_exhaust.c
+ *	H101 no mapping left
+ *	     hostile/test_exhaust.c
+ *	H102 a mempool that is shared
+ *	     hostile/test_life.c
+ *	H103 mistakes without end, and the log
+ *	     hostile/test_exhaust.c
+ *	H105 kicks without need
+ *	     hostile/test_exhaust.c
+ *
  * Of the others:
  *
- *	Memory    H38–H49             test_hostile_memory; numbers and files one by one: unit_mem_table
- *	          H50                 test_hostile_exhaust, unit_mem_table
- *	          H51–H55             test_hostile_truncate; H52 also test_hostile_memory
+ *	Memory    numbers and files one by one: unit_mem_table; H51–H54: unit_mem_fault, unit_mem_stress
  *	Chains    H56–H60, H62, H64–H67, H69–H71  test_hostile_chain; packed: test_hostile_packed
  *	          H61, H63            test_hostile_lcores
  *	          H68                 test_hostile_ring, test_hostile_packed
- *	Rings     H19, H72–H75, H77   test_hostile_ring
+ *	Rings     H72–H75, H77        test_hostile_ring
  *	          H76–H78             test_hostile_packed
  *	Offloads  H79–H87             later: offloads
- *	Life      H88, H102           test_hostile_life
- *	          H89                 test_hostile_lcores
- *	          H90                 unit_drv_gate
- *	          H91, H92            test_hostile_races, unit_mem_stress
- *	          H93, H95            test_hostile_races, unit_mem_system, unit_drv_child
+ *	Life      H90                 unit_drv_gate
+ *	          H91–H95 also        unit_mem_stress, unit_mem_system, unit_drv_child
  *	          H94                 unit_mem_system; e2e: test_secrets
  *	          H96                 unit_mem_fail: engines are chosen by what works
- *	          H97                 unit_mem_fail and unit_drv_calls, for every call of guest memory;
- *	                              unit_drv_probe
+ *	          H97 also            unit_mem_fail, unit_drv_probe
  *	          H98                 e2e: test_secondary
- *	Resources H99–H101, H103, H105  test_hostile_exhaust; H101 also unit_mem_system
+ *	Resources H101 also           unit_mem_system
  *	          H104                unit_mem_system: a limit of locked memory
  *
  * All the while a canary forwards: a second port with a guest of its own, in a thread of its own,

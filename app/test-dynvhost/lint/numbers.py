@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 TESTS = Path(__file__).resolve().parents[1]
-# Letter, header with the table, numbers that must be there.
-TABLES = [('C', 'conform/conform.h', range(1, 81)), ('H', 'hostile/hostile.h', range(1, 38))]
+# Letter, header with the table, numbers that must be there; tests of other kinds answer the rest.
+TABLES = [('C', 'conform/conform.h', [*range(1, 81)]),
+          ('H', 'hostile/hostile.h',
+           [*range(1, 56), 88, 89, 91, 92, 93, 95, 97, *range(99, 104), 105])]
 
 ROW = re.compile(r'^ \*\t([CH])(\d+) +\S.*\n \*\t +(\S.*)$', re.MULTILINE)
 RUNS = re.compile(r'\b[A-Z]+_TEST\((test_\w+)\)')
@@ -55,7 +57,7 @@ def fault_of(row: Row, letter: str) -> str | None:
     return f'{file} runs no test of {letter}{row.number}'
 
 
-def check_table(letter: str, header: str, numbers: range) -> tuple[list[str], list[str]]:
+def check_table(letter: str, header: str, numbers: list[int]) -> tuple[list[str], list[str]]:
     """Faults, and rows that wait for something."""
     rows = read_table(header, letter)
     seen = [row.number for row in rows]
