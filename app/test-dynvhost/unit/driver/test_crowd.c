@@ -69,6 +69,11 @@ crowd_rings_changed(void *opaque)
 {
 }
 
+static void
+crowd_kick_changed(void *opaque, uint16_t ring, int fd)
+{
+}
+
 static const struct dynvhost_backend_ops crowd_ops = {
 	.link_changed = crowd_link_changed,
 	.ring_changed = crowd_ring_changed,
@@ -77,6 +82,7 @@ static const struct dynvhost_backend_ops crowd_ops = {
 
 static const struct dynvhost_session_hooks crowd_hooks = {
 	.rings_changed = crowd_rings_changed,
+	.kick_changed = crowd_kick_changed,
 };
 
 static void
