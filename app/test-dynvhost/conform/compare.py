@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 TOP = Path(__file__).resolve().parents[3]
 TEST_SECONDS = 40
+# Lines on standard error that drivers and libraries log.
+LOG_LINE = re.compile(r'[A-Z_]+: |net_\w+: |[\w-]+\(\): |\s')
 RUNS = re.compile(r'\bRIG_TEST\((test_\w+)\)')
 
 
@@ -41,7 +43,11 @@ def programs(build: Path) -> list[tuple[Path, list[str]]]:
     return found
 
 
-def reason_of(output: str, code: int) -> str:
+def reason_of(output: str, errors: str, code: int) -> str:
+    """What the test said last before it gave up: in words, else what it compared."""
+    words = [line for line in errors.splitlines() if line and not LOG_LINE.match(line)]
+    if words:
+        return words[-1]
     said = [line[2:].strip() for line in output.splitlines() if line.startswith('# ')]
     said = [line for line in said if not line.startswith(('ok', 'not ok'))]
     if said:
@@ -61,7 +67,7 @@ def run(program: Path, test: str, driver: str) -> Result:
         return Result(test, False, f'no end after {TEST_SECONDS} s')
     if done.returncode == 0 and f'- {test}' in done.stdout:
         return Result(test, True, '')
-    return Result(test, False, reason_of(done.stdout, done.returncode))
+    return Result(test, False, reason_of(done.stdout, done.stderr, done.returncode))
 
 
 def report(results: list[Result], driver: str) -> None:

@@ -8,7 +8,7 @@ The tables are in the suites' headers, two lines for each number:
 
     C7   words
          conform/test_wire.c                 (a test of that file is named ..._c07_...)
-         hostile/test_ring.c: test_name      (that test answers it)
+         unit/mem/test_mem_table.c: name     (that test answers it)
          later: what it waits for
 """
 
@@ -24,7 +24,7 @@ TABLES = [('C', 'conform/conform.h', [*range(1, 81)]),
            [*range(1, 56), 88, 89, 91, 92, 93, 95, 97, *range(99, 104), 105])]
 
 ROW = re.compile(r'^ \*\t([CH])(\d+) +\S.*\n \*\t +(\S.*)$', re.MULTILINE)
-RUNS = re.compile(r'\b[A-Z]+_TEST\((test_\w+)\)')
+RUNS = re.compile(r'\b(?:[A-Z]+_TEST|cmocka_unit_test\w*)\((\w+)')
 
 
 class Row(NamedTuple):
