@@ -114,8 +114,12 @@ void dynvhost_mem_miss_repost(struct dynvhost_mem_cursor *cursor);
 /** Forget a miss that has not been answered, so that it or another one can be posted. Control. */
 void dynvhost_mem_miss_forget(struct dynvhost_mem_cursor *cursor);
 
-/** The front-end denies [iova, iova + size): a miss there is answered. Control. */
-void dynvhost_mem_miss_deny(struct dynvhost_mem_cursor *cursor, uint64_t iova, uint64_t size);
+/**
+ * The front-end has answered for [iova, iova + size): a miss there is settled, and if it was not
+ * granted, the address is as bad as one outside of guest memory. Control.
+ */
+void dynvhost_mem_miss_answer(
+	struct dynvhost_mem_cursor *cursor, uint64_t iova, uint64_t size, bool granted);
 
 /**
  * As dynvhost_mem_log_mark(), for bytes of @p view, which may be a table's. Inside a burst, or with

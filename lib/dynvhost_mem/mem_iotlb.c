@@ -448,14 +448,16 @@ dynvhost_mem_miss_forget(struct dynvhost_mem_cursor *cursor)
 }
 
 void
-dynvhost_mem_miss_deny(struct dynvhost_mem_cursor *cursor, uint64_t iova, uint64_t size)
+dynvhost_mem_miss_answer(
+	struct dynvhost_mem_cursor *cursor, uint64_t iova, uint64_t size, bool granted)
 {
 	uint64_t seen = atomic_load(&cursor->miss);
 
-	if ((seen & IOTLB_STATE) == IOTLB_SENT && size != 0 &&
-		dynvhost_mem_iotlb_overlaps(
+	if ((seen & IOTLB_STATE) != IOTLB_SENT || size == 0 ||
+		!dynvhost_mem_iotlb_overlaps(
 			seen & IOTLB_PAGE_MASK, ~IOTLB_PAGE_MASK + 1, iova, size))
-		atomic_store(&cursor->miss, (seen & ~IOTLB_STATE) | IOTLB_DENIED);
+		return;
+	atomic_store(&cursor->miss, granted ? 0 : (seen & ~IOTLB_STATE) | IOTLB_DENIED);
 }
 
 void

@@ -234,6 +234,7 @@ static const struct devargs_option devargs_options[] = {
 	{DYNVHOST_ARG_LINEAR_BUFFER, devargs_read_bool, DEVARGS_FIELD(linear_buffer), "0 or 1"},
 	{DYNVHOST_ARG_EXT_BUFFER, devargs_read_bool, DEVARGS_FIELD(ext_buffer), "0 or 1"},
 	{DYNVHOST_ARG_LEGACY_OL_FLAGS, devargs_read_bool, DEVARGS_FIELD(legacy_ol_flags), "0 or 1"},
+	{DYNVHOST_ARG_IOMMU_SUPPORT, devargs_read_bool, DEVARGS_FIELD(iommu_support), "0 or 1"},
 	{DYNVHOST_ARG_MTU, devargs_read_mtu, DEVARGS_FIELD(mtu), "68 to 65535 bytes"},
 	{DYNVHOST_ARG_TX_RETRIES, devargs_read_retries, DEVARGS_FIELD(tx_retries), "0 to 32"},
 	{DYNVHOST_ARG_MAP_MODE, devargs_read_map_mode, DEVARGS_FIELD(map_mode),

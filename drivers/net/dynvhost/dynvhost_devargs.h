@@ -34,6 +34,7 @@
 #define DYNVHOST_ARG_LEGACY_OL_FLAGS  "legacy-ol-flags"
 #define DYNVHOST_ARG_MTU              "mtu"
 #define DYNVHOST_ARG_TX_RETRIES       "tx-retries"
+#define DYNVHOST_ARG_IOMMU_SUPPORT    "iommu-support"
 #define DYNVHOST_ARG_MAP_MODE         "map-mode"
 #define DYNVHOST_ARG_MAP_GRANULE      "map-granule"
 #define DYNVHOST_ARG_MAP_IDLE_MS      "map-idle-ms"
@@ -60,6 +61,7 @@
 	DYNVHOST_ARG_LINEAR_BUFFER "=<0|1> " \
 	DYNVHOST_ARG_EXT_BUFFER "=<0|1> " \
 	DYNVHOST_ARG_LEGACY_OL_FLAGS "=<0|1> " \
+	DYNVHOST_ARG_IOMMU_SUPPORT "=<0|1> " \
 	DYNVHOST_ARG_MTU "=<68-65535> " \
 	DYNVHOST_ARG_TX_RETRIES "=<0-32> " \
 	DYNVHOST_ARG_MAP_MODE "=<auto|uffd|mmap|eager> " \
@@ -88,6 +90,7 @@ struct dynvhost_devargs {
 	bool linear_buffer;
 	bool ext_buffer;
 	bool legacy_ol_flags;
+	bool iommu_support;
 	uint16_t mtu; /**< 0: not said */
 	uint8_t tx_retries;
 	enum dynvhost_mem_mode map_mode;

@@ -425,9 +425,18 @@ ethdev_features(const struct dynvhost_devargs *args)
 		features |= ETHDEV_BIT(VIRTIO_F_IN_ORDER);
 	if (args->event_idx)
 		features |= ETHDEV_BIT(VIRTIO_RING_F_EVENT_IDX);
+	if (args->iommu_support)
+		features |= ETHDEV_BIT(VIRTIO_F_ACCESS_PLATFORM);
 	if (args->indirect)
 		features |= ETHDEV_BIT(VIRTIO_RING_F_INDIRECT_DESC);
 	return features;
+}
+
+static uint64_t
+ethdev_protocol_features(const struct dynvhost_devargs *args)
+{
+	/* An IOMMU's front-end is asked for translations. */
+	return ETHDEV_PROTOCOL_FEATURES | (args->iommu_support ? ETHDEV_BIT(VU_PF_BACKEND_REQ) : 0);
 }
 
 static int
@@ -496,7 +505,7 @@ ethdev_build_backend(struct dynvhost_dev *dev)
 			{
 				.name = dev->name,
 				.features = ethdev_features(&dev->args),
-				.protocol_features = ETHDEV_PROTOCOL_FEATURES,
+				.protocol_features = ethdev_protocol_features(&dev->args),
 				.max_mtu = dev->max_mtu,
 				.n_rings = 2 * dev->n_pairs,
 				.vq = dev->vq,

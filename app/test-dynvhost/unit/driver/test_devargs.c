@@ -92,6 +92,7 @@ expect(const char *params, const struct dynvhost_devargs *want)
 	assert_int_equal(args.in_order, want->in_order);
 	assert_int_equal(args.event_idx, want->event_idx);
 	assert_int_equal(args.indirect, want->indirect);
+	assert_int_equal(args.iommu_support, want->iommu_support);
 	assert_int_equal(args.mtu, want->mtu);
 	assert_int_equal(args.tx_retries, want->tx_retries);
 	assert_int_equal(args.map_mode, want->map_mode);
@@ -161,6 +162,7 @@ test_all_keys_are_read_together(void **state)
 		.linear_buffer = true,
 		.ext_buffer = true,
 		.legacy_ol_flags = true,
+		.iommu_support = true,
 		.mtu = 9000,
 		.tx_retries = 32,
 		.map_mode = DYNVHOST_MEM_MODE_EAGER,
@@ -174,6 +176,7 @@ test_all_keys_are_read_together(void **state)
 	expect("map-dump=1,map-require-seal=1,map-max=3G,map-idle-ms=250,map-granule=2M,map-mode="
 	       "eager,reconnect-ms=30000,client=1,tx-retries=32,mtu=9000,indirect=0,event-idx=0,"
 	       "legacy-ol-flags=1,ext-buffer=1,linear-buffer=1,tso=1,csum=1,"
+	       "iommu-support=1,"
 	       "in-order=0,packed=0,mrg-rxbuf=0,sock-group=root,sock-mode=0666,queues=128,iface=/"
 	       "run/vm "
 	       "1/net.sock",
@@ -279,6 +282,7 @@ test_switches_take_0_and_1(void **state)
 		{"linear-buffer", offsetof(struct dynvhost_devargs, linear_buffer)},
 		{"ext-buffer", offsetof(struct dynvhost_devargs, ext_buffer)},
 		{"legacy-ol-flags", offsetof(struct dynvhost_devargs, legacy_ol_flags)},
+		{"iommu-support", offsetof(struct dynvhost_devargs, iommu_support)},
 		{"map-require-seal", offsetof(struct dynvhost_devargs, map_require_seal)},
 		{"map-dump", offsetof(struct dynvhost_devargs, map_dump)},
 	};
@@ -561,9 +565,9 @@ static void
 test_parameter_string_names_every_key(void **state)
 {
 	static const char *const key[] = {"iface", "queues", "sock-mode", "sock-group", "mrg-rxbuf",
-		"packed", "in-order", "event-idx", "indirect", "csum", "tso", "linear-buffer",
-		"ext-buffer", "legacy-ol-flags", "mtu", "tx-retries", "map-mode", "map-granule",
-		"map-idle-ms", "map-max", "map-require-seal", "map-dump"};
+		"packed", "in-order", "event-idx", "indirect", "iommu-support", "csum", "tso",
+		"linear-buffer", "ext-buffer", "legacy-ol-flags", "mtu", "tx-retries", "map-mode",
+		"map-granule", "map-idle-ms", "map-max", "map-require-seal", "map-dump"};
 	char word[64];
 	size_t i;
 

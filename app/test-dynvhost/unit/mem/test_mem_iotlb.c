@@ -330,9 +330,9 @@ misses_are_asked_for_once(void **state)
 	assert_true(dynvhost_mem_miss_take(&bench->cursor, &miss));
 	assert_int_equal(miss.iova, IOVA);
 	/* What is denied is as bad as no memory at all. */
-	dynvhost_mem_miss_deny(&bench->cursor, IOVA + MT_4K, MT_4K);
+	dynvhost_mem_miss_answer(&bench->cursor, IOVA + MT_4K, MT_4K, false);
 	assert_int_equal(reach(bench, IOVA, 8, DYNVHOST_MEM_READ, &span), -EAGAIN);
-	dynvhost_mem_miss_deny(&bench->cursor, IOVA, MT_4K);
+	dynvhost_mem_miss_answer(&bench->cursor, IOVA, MT_4K, false);
 	assert_int_equal(reach(bench, IOVA, 8, DYNVHOST_MEM_READ, &span), -EFAULT);
 	/* Until it is entered after all. */
 	enter(bench, IOVA, 0, 1, R);

@@ -249,7 +249,9 @@ control_add(struct dynvhost_backend *backend)
 		rc = control_start();
 	if (rc < 0)
 		return rc;
-	rc = backend_meet_begin(backend, control.epoll_fd, control_now_us());
+	rc = dynvhost_session_begin(&backend->session, control.wake_fd);
+	if (rc == 0)
+		rc = backend_meet_begin(backend, control.epoll_fd, control_now_us());
 	if (rc == 0) {
 		TAILQ_INSERT_TAIL(&control.backends, backend, next);
 		control.orphaned = false;

@@ -93,6 +93,7 @@ session_find_handler(uint32_t request)
 		session_memory_handlers,
 		session_ring_handlers,
 		session_log_handlers,
+		session_iommu_handlers,
 	};
 
 	if (request >= VU_REQUEST_MAX)
@@ -227,6 +228,8 @@ session_finish(struct dynvhost_session *session, struct dynvhost_msg *reply, boo
 	int rc;
 
 	rc = handler->apply(session, msg, reply);
+	if (rc == SESSION_AGAIN)
+		return DYNVHOST_SESSION_PARKED;
 	if (session->held)
 		session_release(session);
 	if (rc == 0)
@@ -316,6 +319,8 @@ session_tear_down(struct dynvhost_session *session)
 	session->old_view = session->view;
 	session->view = NULL;
 	session_forget_log(session);
+	session_forget_iommu(session);
+	session_close_backend_fd(session);
 	session_release(session);
 	session_drop_request(session);
 	session->closing = false;
@@ -430,6 +435,7 @@ dynvhost_session_tick(struct dynvhost_session *session, uint64_t now_us)
 	session_update_link(session);
 	session_close_idle(session);
 	session_watch_calls(session);
+	session_ask_iommu(session);
 	return DYNVHOST_SESSION_DONE;
 }
 
@@ -445,6 +451,7 @@ dynvhost_session_init(
 		return -ENOMEM;
 	}
 	session->config = *config;
+	session->backend_fd = -1;
 	session->watch_next_us = UINT64_MAX;
 	session->log_tokens = SESSION_LOG_BURST;
 	for (uint16_t i = 0; i < DYNVHOST_MAX_RINGS; i++) {
@@ -458,6 +465,8 @@ dynvhost_session_init(
 void
 dynvhost_session_fini(struct dynvhost_session *session)
 {
+	dynvhost_mem_iotlb_destroy(session->iotlb);
+	session->iotlb = NULL;
 	free(session->idle_snapshot);
 	free(session->snapshot);
 	session->idle_snapshot = NULL;

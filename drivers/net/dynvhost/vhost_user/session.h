@@ -22,6 +22,7 @@
 
 #include "closer.h"
 #include "dynvhost_mem.h"
+#include "dynvhost_mem_iotlb.h"
 #include "dynvhost_mem_log.h"
 #include "gate.h"
 #include "message.h"
@@ -144,6 +145,9 @@ struct dynvhost_session {
 	uint8_t status;
 	struct dynvhost_mem_view *view; /**< guest memory in force; NULL: none */
 	struct dynvhost_mem_log *log;   /**< dirty log in force; NULL: none */
+	int backend_fd;                 /**< socket for our questions to the front-end; -1: none */
+	struct dynvhost_mem_iotlb *iotlb;               /**< NULL: an IOMMU is not offered */
+	uint64_t iommu_sent_us[DYNVHOST_MAX_RINGS + 1]; /**< when each ring asked; last: control */
 
 	/* The request being carried out. */
 	struct dynvhost_msg msg;
@@ -195,6 +199,13 @@ int dynvhost_session_init(
 
 /** Free a session; it must have no front-end any more. */
 void dynvhost_session_fini(struct dynvhost_session *session);
+
+/**
+ * Get ready for front-ends.
+ * @param wake_fd  eventfd by which queues have dynvhost_session_tick() called soon.
+ * @return 0 or -ENOMEM.
+ */
+int dynvhost_session_begin(struct dynvhost_session *session, int wake_fd);
 
 /** A front-end has connected. */
 void dynvhost_session_open(struct dynvhost_session *session);

@@ -65,6 +65,10 @@ apply_set_features(
 	if ((session->features & ~msg->payload.u64 & FEATURES_LOG) != 0)
 		session_forget_log(session);
 	session->features = msg->payload.u64;
+	if (!session_has_iommu(session)) {
+		session_forget_iommu(session);
+		session_set_iommu_memory(session);
+	}
 	session->features_set = true;
 	session->features_refused = false;
 	/* Without protocol features rings are enabled from the start (vhost-user.rst, "Ring states"). */

@@ -94,6 +94,7 @@ apply_next_view(
 		"guest memory: %u regions, %" PRIu64 " MiB, opened on demand (%s)",
 		session->view->n_regions, bytes >> 20,
 		dynvhost_mem_engine_name(session->config.mem));
+	session_set_iommu_memory(session);
 	session_move_rings(session);
 	session_start_rings(session);
 	return 0;

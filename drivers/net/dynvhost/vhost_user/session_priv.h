@@ -16,6 +16,9 @@
 /** Result of a check: the port has no queue for this ring; the request has no effect, all else goes on. */
 #define SESSION_NO_QUEUE 1
 
+/** Result of an apply: it has more to do, and is to be called again while the queues stay outside. */
+#define SESSION_AGAIN 2
+
 struct session_handler {
 	/**
 	 * Judge the request; must change nothing that is in force.
@@ -25,7 +28,7 @@ struct session_handler {
 	/**
 	 * Commit the request; for requests with a reply of their own, fill it in.
 	 * @return 0, or as check, and then nothing has changed: for what can only be judged while
-	 *         all queues are outside.
+	 *         all queues are outside; or SESSION_AGAIN.
 	 */
 	int (*apply)(struct dynvhost_session *session, struct dynvhost_msg *msg,
 		struct dynvhost_msg *reply);
@@ -38,6 +41,7 @@ extern const struct session_handler session_feature_handlers[VU_REQUEST_MAX];
 extern const struct session_handler session_memory_handlers[VU_REQUEST_MAX];
 extern const struct session_handler session_ring_handlers[VU_REQUEST_MAX];
 extern const struct session_handler session_log_handlers[VU_REQUEST_MAX];
+extern const struct session_handler session_iommu_handlers[VU_REQUEST_MAX];
 
 /** Say why the request at hand is refused. @return @p error, for the caller to return. */
 int session_refuse(struct dynvhost_session *session, int error, const char *fmt, ...)
@@ -97,6 +101,21 @@ void session_forget_log(struct dynvhost_session *session);
 
 /** Unmap logs that nobody uses. */
 void session_drop_logs(struct dynvhost_session *session);
+
+/** Whether addresses are those of a guest's IOMMU. */
+bool session_has_iommu(const struct dynvhost_session *session);
+
+/** Translations lead into the view now in force. Queues outside. */
+void session_set_iommu_memory(struct dynvhost_session *session);
+
+/** Forget all translations. Queues outside. */
+void session_forget_iommu(struct dynvhost_session *session);
+
+/** Leave the socket for questions to be closed. */
+void session_close_backend_fd(struct dynvhost_session *session);
+
+/** Ask the front-end for translations that queues wait for. */
+void session_ask_iommu(struct dynvhost_session *session);
 
 /** Close guest memory that has fallen idle, if that is due. */
 void session_close_idle(struct dynvhost_session *session);

@@ -116,6 +116,13 @@ rings_fill_setup(
 		.enabled = ring->enabled,
 	};
 	session_fill_log(session, index, &setup->log);
+	if (session_has_iommu(session)) {
+		setup->view = dynvhost_mem_iotlb_view(session->iotlb);
+		setup->desc_gpa = ring->desc_uva;
+		setup->avail_gpa = ring->avail_uva;
+		setup->used_gpa = ring->used_uva;
+		return 0;
+	}
 	/* First bytes only: how long each area is, the ring format knows (dynvhost_vq_start). */
 	if (dynvhost_mem_uva_to_gpa(view, ring->desc_uva, 1, &setup->desc_gpa) < 0 ||
 		dynvhost_mem_uva_to_gpa(view, ring->avail_uva, 1, &setup->avail_gpa) < 0 ||
@@ -251,7 +258,8 @@ rings_start(struct dynvhost_session *session, uint16_t index)
 	if (rc < 0) {
 		if (!rings_error_passes(rc))
 			dynvhost_notify(ring->err_fd);
-		if (rc != -ENOSPC)
+		/* Translations that are missing come one by one. */
+		if (rc != -ENOSPC && !(rc == -EAGAIN && session_has_iommu(session)))
 			rings_log_no_start(session, index, rc);
 		return;
 	}

@@ -174,6 +174,16 @@ struct vu_iotlb {
 	uint8_t padding[6];
 };
 static_assert(sizeof(struct vu_iotlb) == 32, "IOTLB message");
+/** What an IOTLB message is about; front-ends send all but the first. */
+enum vu_iotlb_type {
+	VU_IOTLB_MISS = 1,
+	VU_IOTLB_UPDATE = 2,
+	VU_IOTLB_INVALIDATE = 3,
+	VU_IOTLB_FAIL = 4,
+};
+
+/** The number of an IOTLB message on the socket of SET_BACKEND_REQ_FD. */
+#define VU_BACKEND_IOTLB_MSG 1
 /** Bytes of struct vu_iotlb that carry meaning; some front-ends leave out the padding. */
 #define VU_IOTLB_MIN 26
 

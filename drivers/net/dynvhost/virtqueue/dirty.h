@@ -20,6 +20,7 @@
 #include <rte_common.h>
 
 #include "chain.h"
+#include "dynvhost_mem_iotlb.h"
 #include "dynvhost_mem_log.h"
 #include "virtqueue.h"
 
@@ -32,7 +33,7 @@ dirty_chain(const struct dynvhost_vq *vq, const struct dynvhost_chain *chain, ui
 
 	for (piece = chain->piece; len > 0; piece++) {
 		part = RTE_MIN(len, piece->len);
-		dynvhost_mem_log_mark(vq->log.log, piece->gpa, part);
+		dynvhost_mem_iotlb_log(vq->log.log, vq->view, piece->gpa, part);
 		len -= part;
 	}
 }
@@ -41,8 +42,12 @@ dirty_chain(const struct dynvhost_vq *vq, const struct dynvhost_chain *chain, ui
 static inline void
 dirty_used(const struct dynvhost_vq *vq, uint64_t offset, uint64_t len)
 {
+	/* What an IOMMU's front-end says is an IOVA. */
+	const uint64_t gpa = vq->view->iotlb == NULL ? vq->log.used_gpa
+						     : dynvhost_mem_pin_gpa(&vq->pins->used);
+
 	if (vq->log.ring)
-		dynvhost_mem_log_mark(vq->log.log, vq->log.used_gpa + offset, len);
+		dynvhost_mem_log_mark(vq->log.log, gpa + offset, len);
 }
 
 /** Log that @p len bytes at @p offset of the descriptor area have been written, as dirty_used(). */

@@ -139,9 +139,10 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 
 	vq->dequeue = vq_dequeue_nothing;
 	vq_set_enqueue(vq, vq_enqueue_nothing);
-	/* The short way does not log. */
-	vq->fast = vq->log.log != NULL ? NULL
-				       : dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth());
+	/* The short way knows no log and no IOMMU. */
+	vq->fast = dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth());
+	if (vq->log.log != NULL || (vq->view != NULL && vq->view->iotlb != NULL))
+		vq->fast = NULL;
 	if (vq->n_rarps != 0) {
 		vq->dequeue = vq_dequeue_rarps;
 		return;
@@ -257,6 +258,7 @@ vq_attach(
 {
 	vq->pins = pins;
 	vq->view = view;
+	atomic_store(&vq->cursor.miss, 0);
 	vq->stall_since = 0;
 	memset(&vq->defer, 0, sizeof(vq->defer));
 	rest_end(vq);
