@@ -17,6 +17,7 @@ from .qmp import Qmp
 from .wait import until
 
 QEMU = 'qemu-system-x86_64'
+START_SECONDS = 10.0
 BOOT_SECONDS = 60.0
 MEMORY_SLOTS = 4
 GLANCE_SECONDS = 0.02
@@ -32,7 +33,7 @@ class Guest:
     further QEMU devices, `modules` the guest's drivers for them. `nic` are options of the network
     devices (which start with a comma), each with so many pairs of `queues`; a front-end that
     `listens` has the switch connect to it. `kernel` are options of the guest's kernel, `machine`
-    those of QEMU's. One with an `incoming` address waits for another one to migrate there, whose
+    those of QEMU's. One with an `incoming` socket waits for another one to migrate there, whose
     name it has as its `station`. Started at once; `wait_ready` tells when it can be talked to.
     """
 
@@ -40,8 +41,9 @@ class Guest:
                  addresses: Sequence[str] = (), *, memory_mb: int = 256, hugetlb: bool = False,
                  max_memory_mb: int = 0, devices: Sequence[str] = (),
                  modules: Sequence[str] = (), nic: str = '', queues: int = 1,
-                 listens: bool = False, kernel: str = '', machine: str = '', incoming: str = '',
-                 station: str = '', cpus: int = 1, accel: str | None = None) -> None:
+                 listens: bool = False, kernel: str = '', machine: str = '',
+                 incoming: Path | None = None, station: str = '', cpus: int = 1,
+                 accel: str | None = None) -> None:
         self.lab = lab
         self.name = name
         self.sockets = list(sockets)
@@ -107,6 +109,9 @@ class Guest:
                      f'{vectors}{self.nic}']
         return argv
 
+    def _incoming_argv(self) -> list[str]:
+        return ['-incoming', f'unix:{self.incoming}'] if self.incoming else []
+
     def start(self) -> None:
         """Start QEMU, also again after `kill` or `stop`."""
         base = self.lab.path(self.name)
@@ -122,7 +127,7 @@ class Guest:
                 '-serial', 'chardev:con', '-qmp', f'unix:{self._qmp_path},server=on,wait=off',
                 *self._memory_argv(), *self._boot_argv(),
                 *(word for device in self.devices for word in ('-device', device)),
-                *self._network_argv(), *(['-incoming', self.incoming] if self.incoming else [])]
+                *self._network_argv(), *self._incoming_argv()]
         self.process = self.lab.spawn(self.name, argv)
         self._connect_console()
 
@@ -137,7 +142,7 @@ class Guest:
 
         if self.console is not None:
             self.console.close()
-        self.console = until(attempt, 10.0, f'the console of {self.name}')
+        self.console = until(attempt, START_SECONDS, f'the console of {self.name}')
         self.lab.defer(self.console.close)
 
     def wait_ready(self, timeout: float = BOOT_SECONDS) -> None:
@@ -190,7 +195,9 @@ class Guest:
 
     def start_migration(self, target: 'Guest') -> None:
         """Begin to move the running guest to `target`, which waits for it."""
-        self.qmp('migrate', uri=target.incoming)
+        assert target.incoming is not None
+        until(target.incoming.exists, START_SECONDS, f'{target.name} to wait for {self.name}')
+        self.qmp('migrate', uri=f'unix:{target.incoming}')
 
     def wait_migrated(self, timeout: float) -> dict[str, Any]:
         """Wait until the guest has moved; it is to be talked to at its new place from then on.
@@ -201,7 +208,8 @@ class Guest:
         told = self.qmp('query-migrate')
         status = told.get('status', 'none')
         check(status not in ('failed', 'cancelled'), f'{self.name} does not migrate: {told}')
-        return told if status == 'completed' else None
+        # QEMU adds up a moment after the end.
+        return told if status == 'completed' and told['total-time'] > 0 else None
 
     def quit(self) -> None:
         """End QEMU in the orderly way, whatever the guest does."""
