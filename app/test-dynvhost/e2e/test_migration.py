@@ -4,9 +4,9 @@
 """A guest migrates from one port of a switch to another one, while a third one sends to it.
 
 What the switch writes into the guest after QEMU has copied the page must be copied again, and only
-the dirty log tells QEMU so. A guest that reads what it received writes it once more by itself, which
-QEMU sees. Therefore the guest here leaves in a socket what comes after all memory was copied once,
-where it lies in the very buffers that the switch filled, and reads it when it has migrated.
+the dirty log tells QEMU so. A guest that reads what it received writes it once more by itself,
+which QEMU sees. Therefore the guest here leaves in a socket what comes after all memory was copied
+once, where it lies in the very buffers that the switch filled, and reads it when it has migrated.
 """
 
 from typing import Any
@@ -40,8 +40,8 @@ SOCKET_LIMITS = ' '.join(f'"{name}={3 * f"{limit} "}"' for name, limit in (
 
 
 def _guest(lab: Lab, name: str, address: str, **options: Any) -> Guest:
-    return Guest(lab, name, [lab.path(f'{name}.sock')], [address], memory_mb=GUEST_MB, kernel=KERNEL,
-                 **options)
+    return Guest(lab, name, [lab.path(f'{name}.sock')], [address], memory_mb=GUEST_MB,
+                 kernel=KERNEL, **options)
 
 
 def _keep_unread(guest: Guest) -> None:
@@ -118,8 +118,8 @@ def _migrate_once(lab: Lab, source: Guest, sender: Guest, turn: int) -> Guest:
     fetch(sender, target, 2)
     target.ok('killall nc; rm /tmp/kept /tmp/read; true')
     note(f'{told["ram"]["transferred"] >> 20} MiB in {told["total-time"]} ms, '
-         f'{told["ram"]["dirty-sync-count"]} looks at the log, {told["downtime"]} ms down, {lost} of '
-         f'{echoes} echoes lost')
+         f'{told["ram"]["dirty-sync-count"]} looks at the log, {told["downtime"]} ms down, '
+         f'{lost} of {echoes} echoes lost')
     return target
 
 

@@ -25,7 +25,7 @@ VLAN_ID = 7
 MULTI_SEGMENTS = '--tx-offloads=0x8000'
 
 # Bits of virtio features (virtio 1.2 §5.1.3, §6).
-CSUM, MTU, GUEST_TSO4, HOST_TSO4, MQ = 0, 3, 7, 11, 22
+CSUM, GUEST_CSUM, MTU, GUEST_TSO4, HOST_TSO4, MQ = 0, 1, 3, 7, 11, 22
 IOMMU_PLATFORM, RING_PACKED = 33, 34
 
 
@@ -138,3 +138,22 @@ def vlan_tags(lab: Lab) -> None:
     tagged = int(pair.b.ok(f'cat /sys/class/net/eth0.{VLAN_ID}/statistics/rx_packets'))
     check(tagged >= 2 * count, f'only {tagged} frames of {2 * count} came with a tag')
     pair.ping()
+
+
+# Transmit flags on received packets are what testpmd passes on without looking at them.
+SEGMENTATION = Shape(',tso=1,legacy-ol-flags=1', [MULTI_SEGMENTS], {},
+                     [CSUM, GUEST_CSUM, GUEST_TSO4, HOST_TSO4])
+
+
+@case('nics: guests send each other packets of up to 64 KiB to be segmented by nobody',
+      ours_only=True)
+def segmentation(lab: Lab) -> None:
+    switch, pair = _start(lab, SEGMENTATION)
+    before = switch.stats(0)
+    rates = _talk(lab, pair)
+    after = switch.stats(0)
+    size = (after.rx_bytes - before.rx_bytes) / (after.rx_packets - before.rx_packets)
+    check(size > 2 * 1514, f'{size:.0f} bytes a packet: hardly any was large')
+    wrong = int(pair.b.ok("grep '^Tcp:' /proc/net/snmp | tail -n 1").split()[-1])
+    check(wrong == 0, f'{wrong} segments came with a wrong checksum')
+    note(f'iperf3: {rates[0]:.0f} and {rates[1]:.0f} Mbit/s, {size:.0f} bytes a packet from a')
