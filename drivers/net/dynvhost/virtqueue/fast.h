@@ -62,6 +62,12 @@ struct fast_job {
 	uint16_t id;    /**< by which the buffer is given back */
 };
 
+/** What the first pass has found out about packets for the guest. */
+struct fast_sum {
+	uint64_t bytes;
+	bool same_pool; /**< whether all mbufs are of the first one's */
+};
+
 /** What received mbufs have in common. */
 struct fast_mbufs {
 	uint64_t rearm;   /**< value of rearm_data */
@@ -282,7 +288,7 @@ fast_is_ordinary(const struct rte_mbuf *pkt)
 
 /** The frames' bytes. */
 static inline uint64_t
-fast_sum(const struct fast_job *job, uint16_t n)
+fast_bytes(const struct fast_job *job, uint16_t n)
 {
 	uint64_t bytes = 0;
 

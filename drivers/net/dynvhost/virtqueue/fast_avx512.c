@@ -38,12 +38,10 @@ fast_copy_long(uint8_t *to, const uint8_t *from, size_t len)
 static __rte_always_inline FAST_TARGET void
 fast_copy(uint8_t *to, const uint8_t *from, size_t len)
 {
-	if (likely(len >= 64))
-		fast_copy_long(to, from, len);
-	else if (len >= 32)
-		fast_copy_64(to, from, len);
+	if (len <= 64)
+		fast_copy_short(to, from, len);
 	else
-		fast_copy_32(to, from, len);
+		fast_copy_long(to, from, len);
 }
 
 static __rte_always_inline FAST_TARGET void

@@ -41,4 +41,14 @@ fast_copy_64(uint8_t *to, const uint8_t *from, size_t len)
 	_mm256_storeu_si256((__m256i *)to, head);
 	_mm256_storeu_si256((__m256i *)(to + len - 32), tail);
 }
+
+/** Copy 16 to 64 bytes. */
+static __rte_always_inline FAST_TARGET void
+fast_copy_short(uint8_t *to, const uint8_t *from, size_t len)
+{
+	if (likely(len >= 32))
+		fast_copy_64(to, from, len);
+	else
+		fast_copy_32(to, from, len);
+}
 #endif

@@ -128,7 +128,7 @@ packed_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, 
 /** As packed_fast_decode_rx(), of packets for the guest. */
 static inline uint16_t
 packed_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast_job *job,
-	uint16_t n, bool *same_pool)
+	uint16_t n, struct fast_sum *sum)
 {
 	const uint16_t flags = packed_fast_avail_flags(vq->packed.pos.wrap) | VRING_DESC_F_WRITE;
 	const struct rte_mempool *pool = pkts[0]->pool;
@@ -136,6 +136,7 @@ packed_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fas
 	const uint32_t hdr_len = vq->hdr_len;
 	union packed_fast_word word;
 	struct fast_place place;
+	uint64_t bytes = 0;
 	bool same = true;
 	uint64_t gpa;
 	uint16_t i;
@@ -153,9 +154,11 @@ packed_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fas
 		fast_prefetch_write(job[i].guest + hdr_len);
 		job[i].len = need - hdr_len;
 		job[i].id = word.id;
+		bytes += job[i].len;
 		same = same && pkts[i]->pool == pool;
 	}
-	*same_pool = same;
+	sum->bytes = bytes;
+	sum->same_pool = same;
 	return i;
 }
 
@@ -188,7 +191,7 @@ packed_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 		return 0;
 	vq->fast->dequeue(job, pkts, taken, &mbufs);
 	packed_fast_push(vq, job, taken, used_flags, 0, hide_first);
-	*bytes += fast_sum(job, taken);
+	*bytes += fast_bytes(job, taken);
 	return taken;
 }
 
@@ -198,18 +201,16 @@ packed_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, 
 	uint16_t used_flags, uint64_t *bytes)
 {
 	struct fast_job job[FAST_BATCH];
-	bool same_pool;
+	struct fast_sum sum;
 	uint16_t taken;
-	uint64_t sum;
 
-	taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), &same_pool);
+	taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), &sum);
 	if (unlikely(taken == 0))
 		return 0;
-	sum = fast_sum(job, taken);
-	fast_move_tx(vq, job, pkts, taken, sum);
+	fast_move_tx(vq, job, pkts, taken, sum.bytes);
 	packed_fast_push(vq, job, taken, used_flags, vq->hdr_len, hide_first);
-	*bytes += sum;
-	fast_free(pkts, taken, same_pool);
+	*bytes += sum.bytes;
+	fast_free(pkts, taken, sum.same_pool);
 	return taken;
 }
 

@@ -154,14 +154,14 @@ split_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_
 		return 0;
 	vq->fast->dequeue(job, pkts, taken, &mbufs);
 	split_fast_push(vq, job, taken, false, 0);
-	*bytes += fast_sum(job, taken);
+	*bytes += fast_bytes(job, taken);
 	return taken;
 }
 
 /** First pass of up to @p n <= FAST_BATCH packets for the guest. @return how many are ordinary. */
 static inline uint16_t
 split_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast_job *job,
-	uint16_t n, bool *same_pool)
+	uint16_t n, struct fast_sum *sum)
 {
 	const uint32_t hdr_len = vq->hdr_len;
 	const struct rte_mempool *pool = pkts[0]->pool;
@@ -169,6 +169,7 @@ split_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast
 	union split_fast_word desc;
 	struct fast_place place;
 	uint64_t gpa;
+	uint64_t bytes = 0;
 	bool same = true;
 	uint16_t i;
 
@@ -189,9 +190,11 @@ split_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast
 		rte_prefetch0(job[i].guest);
 		fast_prefetch_write(job[i].guest + hdr_len);
 		job[i].len = need - hdr_len;
+		bytes += job[i].len;
 		same = same && pkts[i]->pool == pool;
 	}
-	*same_pool = same;
+	sum->bytes = bytes;
+	sum->same_pool = same;
 	return i;
 }
 
@@ -200,18 +203,16 @@ static inline uint16_t
 split_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, uint64_t *bytes)
 {
 	struct fast_job job[FAST_BATCH];
-	bool same_pool;
+	struct fast_sum sum;
 	uint16_t taken;
-	uint64_t sum;
 
-	taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), &same_pool);
+	taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), &sum);
 	if (unlikely(taken == 0))
 		return 0;
-	sum = fast_sum(job, taken);
-	fast_move_tx(vq, job, pkts, taken, sum);
+	fast_move_tx(vq, job, pkts, taken, sum.bytes);
 	split_fast_push(vq, job, taken, true, vq->hdr_len);
-	*bytes += sum;
-	fast_free(pkts, taken, same_pool);
+	*bytes += sum.bytes;
+	fast_free(pkts, taken, sum.same_pool);
 	return taken;
 }
 
