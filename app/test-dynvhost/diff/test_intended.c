@@ -208,6 +208,24 @@ header_alone_in_a_packed_ring(void)
 }
 
 static void
+external_buffer_of_what_just_fits(void)
+{
+	const uint32_t len = 12 + 2040;
+	unsigned int i;
+
+	open_both("ext-buffer=1", PACKED, 0);
+	memset(bytes, 0, len);
+	/* A batch of four of them. */
+	for (i = 0; i < 4; i++)
+		assert_true(diff_send(&diff, bytes, &len, 1, 1));
+	diff_receive(&diff);
+	assert_int_equal(vhost->n_pkts, 4);
+	assert_int_equal(dynvhost->n_pkts, 4);
+	assert_true(RTE_MBUF_HAS_EXTBUF(vhost->pkts[0]));
+	assert_false(RTE_MBUF_HAS_EXTBUF(dynvhost->pkts[0]));
+}
+
+static void
 table_behind_a_direct_descriptor(void)
 {
 	const uint32_t cut[] = {12, 60, 82};
@@ -447,6 +465,8 @@ static const struct {
 		frames_without_an_ethernet_header},
 	{"header alone in a packed ring", "is no packet, as in a split ring",
 		header_alone_in_a_packed_ring},
+	{"external buffer of a packet that just fits an mbuf", "is not needed",
+		external_buffer_of_what_just_fits},
 	{"table behind a direct descriptor", "is a table there, too (virtio 1.2 §2.7.5.3.2)",
 		table_behind_a_direct_descriptor},
 	{"checksum in a tunnel with legacy-ol-flags", "nobody would ever complete it: completed",

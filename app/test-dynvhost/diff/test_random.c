@@ -306,6 +306,21 @@ compare_used(void)
 	assert_memory_equal(a->entry, b->entry, a->n * sizeof(a->entry[0]));
 }
 
+/* Flags of net_vhost's mbuf, but for an external buffer of a packet that just fits an mbuf. */
+static uint64_t
+comparable_flags(const struct rte_mbuf *pkt)
+{
+	const uint32_t room = 2048;
+	uint32_t len = pkt->pkt_len;
+
+	if (pkt->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED)
+		len += RTE_VLAN_HLEN;
+	/* See test_intended.c. */
+	if (DIFF_PACKED && len <= room && len + diff.side[0].nic.hdr_len > room)
+		return pkt->ol_flags & ~RTE_MBUF_F_EXTERNAL;
+	return pkt->ol_flags;
+}
+
 static void
 compare_mbufs(const struct rte_mbuf *a, const struct rte_mbuf *b)
 {
@@ -314,7 +329,7 @@ compare_mbufs(const struct rte_mbuf *a, const struct rte_mbuf *b)
 	assert_int_equal(a->pkt_len, b->pkt_len);
 	assert_int_equal(a->nb_segs, b->nb_segs);
 	assert_int_equal(a->data_len, b->data_len);
-	assert_int_equal(a->ol_flags, b->ol_flags);
+	assert_int_equal(comparable_flags(a), b->ol_flags);
 	assert_int_equal(a->packet_type, b->packet_type);
 	/* Fields that no flag speaks of are left as they were. */
 	if (a->ol_flags & (RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6)) {
