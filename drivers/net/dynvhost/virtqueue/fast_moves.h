@@ -47,18 +47,21 @@ fast_moves_dequeue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t 
 static __rte_always_inline FAST_TARGET void
 fast_moves_header(uint8_t *hdr, uint8_t hdr_len)
 {
-	uint64_t *first = (uint64_t *)hdr;
-	uint32_t *second = (uint32_t *)(hdr + sizeof(*first));
-	const uint32_t num_buffers = UINT32_C(1) << 16;
+	const uint16_t num_buffers[2] = {0, 1};
+	uint64_t first;
+	uint32_t second;
 
-	/* Guests seldom dirty what they have read; then the line stays theirs. */
-	if (*first != 0)
-		*first = 0;
+	/* Buffers lie anywhere. Guests seldom dirty what they have read; then the line stays theirs. */
+	memcpy(&first, hdr, sizeof(first));
+	if (first != 0)
+		memset(hdr, 0, sizeof(first));
+	hdr += sizeof(first);
 	if (hdr_len == sizeof(struct virtio_net_hdr_v1)) {
-		if (*second != num_buffers)
-			*second = num_buffers;
-	} else if (*(uint16_t *)second != 0) {
-		*(uint16_t *)second = 0;
+		memcpy(&second, hdr, sizeof(second));
+		if (second != UINT32_C(1) << 16)
+			memcpy(hdr, num_buffers, sizeof(num_buffers));
+	} else if ((hdr[0] | hdr[1]) != 0) {
+		memset(hdr, 0, sizeof(num_buffers[0]));
 	}
 }
 
