@@ -41,7 +41,7 @@ class Row:
 
     @property
     def devargs(self) -> str:
-        return f',map-granule={self.granule}'
+        return f',map-granule={self.granule},csum=0'
 
     def print(self, first: 'Row') -> None:
         loadable, storable = self.peak['loadable_peak'], self.peak['storable_peak']
