@@ -220,8 +220,9 @@ log_too_small_is_no_harm(void **state)
 struct watch {
 	struct bed *bed;
 	uint64_t gpa[WATCH_BURST];
-	_Atomic uint32_t round; /* that the buffers above are of; 0: the watcher ends */
-	_Atomic uint32_t seen;  /* rounds that the watcher has seen the end of */
+	_Atomic uint32_t
+		round;         /* of the buffers above; UINT32_MAX: none yet, 0: the watcher ends */
+	_Atomic uint32_t seen; /* rounds that the watcher has seen the end of */
 	_Atomic bool missing;
 };
 
@@ -271,6 +272,7 @@ who_sees_a_buffer_come_back_finds_it_logged(void **state)
 
 	memset(&watch, 0, sizeof(watch));
 	watch.bed = bed;
+	atomic_init(&watch.round, UINT32_MAX);
 	for (i = 0; i < WATCH_BURST; i++) {
 		piece[i] = (struct ring_piece){
 			.gpa = bed_take(bed, 4096, 4096), .len = 2048, .writable = true};
