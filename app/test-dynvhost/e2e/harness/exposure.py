@@ -10,6 +10,7 @@ have an entry in the page table now (bit 63 of their pagemap word): the others f
 """
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +138,11 @@ def reach(pid: int, files: Collection[FileId]) -> Exposure:
 
 def connections(pid: int, path: Path) -> set[int]:
     """Inode numbers of the connected sockets that were accepted on the UNIX socket `path`; a peer
-    that went away and came back has another number."""
+    that went away and came back has another number. The kernel shows the name that a socket was
+    bound to, which the driver's has had before it appeared at its path: "PATH.PID-NUMBER"."""
     connected = '03'
+    bound = re.compile(re.escape(str(path)) + r'(\.\d+-\d+)?')
     table = Path(f'/proc/{pid}/net/unix').read_text().splitlines()[1:]
     rows = (line.split() for line in table)
     return {int(row[6]) for row in rows
-            if len(row) > 7 and row[7] == str(path) and row[5] == connected}
+            if len(row) > 7 and bound.fullmatch(row[7]) and row[5] == connected}
