@@ -131,6 +131,60 @@ sent_whole_in_all_lengths(void **state)
 	}
 }
 
+enum {
+	RUN = 3,      /* packets of one call, the later ones fetched while the earlier are copied */
+	PLACE = 2048, /* of each in memory */
+	UNTOUCHED = 0xa5, /* around it */
+};
+
+/* Lengths around the steps of the copies, and some between. */
+static const uint32_t edge_lens[] = {16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 159, 191, 192,
+	193, 255, 256, 257, 319, 383, 384, 385, 640, 1518};
+
+static void
+expect_place(const uint8_t *place, uint32_t at, const uint8_t *frame, uint32_t len)
+{
+	uint32_t i;
+
+	assert_memory_equal(&place[at], frame, len);
+	for (i = 0; i < PLACE; i++)
+		if (i < at || i >= at + len)
+			assert_int_equal(place[i], UNTOUCHED);
+}
+
+static void
+bytes_of_frames_and_no_others_at_any_alignment(void **state)
+{
+	static uint8_t __rte_cache_aligned memory[RUN][PLACE];
+	unsigned int k, e, at;
+
+	open_bed(BED_ENQUEUE);
+	for (k = 0; k < RTE_DIM(kinds); k++) {
+		const struct dynvhost_fast *fast = kind_here(k);
+
+		for (e = 0; fast != NULL && e < RTE_DIM(edge_lens) * 64; e++) {
+			struct fast_job job[RUN];
+			struct rte_mbuf *pkts[RUN];
+
+			at = 64 + e % 64;
+			memset(memory, UNTOUCHED, sizeof(memory));
+			for (uint32_t i = 0; i < RUN; i++) {
+				job[i].guest = &memory[i][at];
+				job[i].len = edge_lens[(e / 64 + i) % RTE_DIM(edge_lens)];
+				pkts[i] = bed_packet(bed_pool(), job[i].len, 0, e + i);
+				memset(job[i].guest, 0, BED_HDR_LEN);
+			}
+			fast->enqueue(job, pkts, RUN, BED_HDR_LEN);
+			for (uint32_t i = 0; i < RUN; i++) {
+				memset(&memory[i][at], UNTOUCHED, BED_HDR_LEN);
+				expect_place(memory[i], at + BED_HDR_LEN,
+					rte_pktmbuf_mtod(pkts[i], uint8_t *), job[i].len);
+				rte_pktmbuf_free(pkts[i]);
+			}
+		}
+	}
+}
+
 /* Send packet @p i of a burst, in an unusual way if it is to be. @return its head. */
 static uint16_t
 send_one(struct bed *bed, uint32_t i, bool odd, enum oddity oddity)
@@ -328,6 +382,7 @@ main(void)
 		BED_TEST(widest_registers_first),
 		BED_TEST(received_whole_in_all_lengths),
 		BED_TEST(sent_whole_in_all_lengths),
+		BED_TEST(bytes_of_frames_and_no_others_at_any_alignment),
 		BED_TEST(unusual_buffer_from_the_guest_at_any_position),
 		BED_TEST(unusual_packet_for_the_guest_at_any_position),
 		BED_TEST(all_of_an_ordinary_burst_goes_the_short_way),

@@ -52,9 +52,6 @@
 /** Shorter frames take the long way: the copy loops need not know them. */
 #define FAST_MIN_FRAME 16u
 
-/** Bytes of what the guest sends that are fetched ahead; the CPU itself goes on from there. */
-#define FAST_AHEAD_RX 512u
-
 /** One packet, between the passes. */
 struct fast_job {
 	uint8_t *guest; /**< dequeue: the frame; enqueue: the header, with the frame behind it */
@@ -80,12 +77,9 @@ struct dynvhost_fast {
 	/** Write the frames of jobs into fresh mbufs. */
 	void (*dequeue)(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
 		const struct fast_mbufs *mbufs);
-	/**
-	 * Write headers of @p hdr_len bytes and mbufs into the guest's buffers, and fetch up to
-	 * @p ahead bytes of each before its turn.
-	 */
-	void (*enqueue)(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
-		uint8_t hdr_len, uint32_t ahead);
+	/** Write headers of @p hdr_len bytes and mbufs into the guest's buffers. */
+	void (*enqueue)(
+		const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n, uint8_t hdr_len);
 	unsigned int bits; /**< of the widest registers it uses */
 };
 
@@ -103,7 +97,7 @@ const struct dynvhost_fast *dynvhost_fast_choose(unsigned int max_bits);
  * Fetch a line that will be written: one that another core holds comes for good at once, instead of
  * being shared first. CPUs that do not know the instruction pass over it.
  */
-static inline void
+static __rte_always_inline void
 fast_prefetch_write(const void *line)
 {
 #ifdef RTE_ARCH_X86_64
@@ -186,46 +180,6 @@ fast_find(struct fast_place *place, struct dynvhost_vq *vq, uint64_t gpa, uint32
 		return NULL;
 	fast_place_set(place, region, right);
 	return fast_place_find(place, gpa, len, skip, use);
-}
-
-/** Bursts between two trials, and bursts of each trial. */
-#define FAST_TUNE_PERIOD 256u
-#define FAST_TUNE_TRIALS 8u
-/** Shorter packets, on average, have no more lines to fetch than the first pass has fetched. */
-#define FAST_TUNE_BYTES 256u
-
-/**
- * Second pass of packets for the guest. To fetch a guest's buffers ahead halves the time of copying
- * to them when they have left the caches, and costs some percent when they have not. Nothing but
- * time tells: now and then a few bursts are timed either way, and the quicker way of the two is gone
- * until the next trial.
- */
-static inline void
-fast_move_tx(struct dynvhost_vq *vq, const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
-	uint64_t bytes)
-{
-	struct dynvhost_vq_tune *tune = &vq->tune;
-	uint64_t start, cost;
-	unsigned int turn;
-	bool ahead;
-
-	if (bytes < n * FAST_TUNE_BYTES) {
-		vq->fast->enqueue(job, pkts, n, vq->hdr_len, 0);
-		return;
-	}
-	turn = tune->turn++ % FAST_TUNE_PERIOD;
-	if (likely(turn >= FAST_TUNE_TRIALS)) {
-		vq->fast->enqueue(job, pkts, n, vq->hdr_len, tune->ahead ? UINT32_MAX : 0);
-		return;
-	}
-	ahead = turn % 2 != 0;
-	start = rte_rdtsc();
-	vq->fast->enqueue(job, pkts, n, vq->hdr_len, ahead ? UINT32_MAX : 0);
-	/* The best of a few: some are interrupted. */
-	cost = ((rte_rdtsc() - start) << 16) / bytes;
-	tune->cost[ahead] = turn < 2 ? cost : RTE_MIN(tune->cost[ahead], cost);
-	if (turn == FAST_TUNE_TRIALS - 1)
-		tune->ahead = tune->cost[true] < tune->cost[false];
 }
 
 /**

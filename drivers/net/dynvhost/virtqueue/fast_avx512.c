@@ -5,43 +5,41 @@
 /* The second pass for CPUs with AVX-512: registers of 64 bytes. */
 
 #define FAST_NAME    dynvhost_fast_avx512
-#define FAST_TARGET  __attribute__((target("avx2,avx512f,avx512vl")))
+#define FAST_TARGET  __attribute__((target("avx2,avx512f,avx512vl,tune=skylake-avx512")))
 #define FAST_BITS    512
+#define FAST_ALIGN   64u
 #define FAST_HAS_256 1
 
 #include "fast_kernel.h"
 
 #ifdef RTE_ARCH_X86_64
 
-/** Copy 64 bytes or more; the source may have any alignment. */
+/** Copy 64 to 128 bytes: both ends, which may overlap. */
 static __rte_always_inline FAST_TARGET void
-fast_copy_long(uint8_t *to, const uint8_t *from, size_t len)
+fast_copy_128(uint8_t *to, const uint8_t *from, size_t len)
 {
-	size_t i;
+	__m512i head = _mm512_loadu_si512(from);
+	__m512i tail = _mm512_loadu_si512(from + len - 64);
 
-	for (i = 0; i + 256 <= len; i += 256) {
-		__m512i a = _mm512_loadu_si512(from + i);
-		__m512i b = _mm512_loadu_si512(from + i + 64);
-		__m512i c = _mm512_loadu_si512(from + i + 128);
-		__m512i d = _mm512_loadu_si512(from + i + 192);
-
-		_mm512_storeu_si512(to + i, a);
-		_mm512_storeu_si512(to + i + 64, b);
-		_mm512_storeu_si512(to + i + 128, c);
-		_mm512_storeu_si512(to + i + 192, d);
-	}
-	for (; i + 64 <= len; i += 64)
-		_mm512_storeu_si512(to + i, _mm512_loadu_si512(from + i));
-	_mm512_storeu_si512(to + len - 64, _mm512_loadu_si512(from + len - 64));
+	_mm512_storeu_si512(to, head);
+	_mm512_storeu_si512(to + len - 64, tail);
 }
 
+/** Copy 16 to 128 bytes. */
 static __rte_always_inline FAST_TARGET void
-fast_copy(uint8_t *to, const uint8_t *from, size_t len)
+fast_copy_short(uint8_t *to, const uint8_t *from, size_t len)
 {
 	if (len <= 64)
-		fast_copy_short(to, from, len);
+		fast_copy_shorter(to, from, len);
 	else
-		fast_copy_long(to, from, len);
+		fast_copy_128(to, from, len);
+}
+
+/** Copy FAST_BLOCK bytes. */
+static __rte_always_inline FAST_TARGET void
+fast_copy_block(uint8_t *to, const uint8_t *from)
+{
+	fast_copy_128(to, from, FAST_BLOCK);
 }
 
 static __rte_always_inline FAST_TARGET void

@@ -7,9 +7,12 @@
  * The second pass of fast.h, compiled once for each kind of CPU. The including file says how:
  *
  *	FAST_NAME         of its struct dynvhost_fast
- *	FAST_TARGET       attribute of all functions that use its instructions
+ *	FAST_TARGET       attribute of all functions that use its instructions; names a CPU to tune
+ *			  for, since those without these instructions take wide loads apart
  *	FAST_BITS         of its registers
- *	fast_copy()       copies FAST_MIN_FRAME bytes or more; reads and writes no others
+ *	FAST_ALIGN        of the stores of a long copy, bytes
+ *	fast_copy_short() copies FAST_MIN_FRAME to FAST_BLOCK bytes; reads and writes no others
+ *	fast_copy_block() copies FAST_BLOCK bytes
  *	fast_store_mbuf() stores 32 bytes
  *
  * Nothing is judged here: addresses and lengths are those of the first pass.
@@ -18,6 +21,9 @@
 #include "fast.h"
 
 #include <rte_vect.h>
+
+/** Bytes of one step of a long copy. */
+#define FAST_BLOCK ((size_t)2 * RTE_CACHE_LINE_SIZE)
 
 /** Copy 16 to 32 bytes: both ends, which may overlap. */
 static __rte_always_inline FAST_TARGET void
@@ -44,7 +50,7 @@ fast_copy_64(uint8_t *to, const uint8_t *from, size_t len)
 
 /** Copy 16 to 64 bytes. */
 static __rte_always_inline FAST_TARGET void
-fast_copy_short(uint8_t *to, const uint8_t *from, size_t len)
+fast_copy_shorter(uint8_t *to, const uint8_t *from, size_t len)
 {
 	if (likely(len >= 32))
 		fast_copy_64(to, from, len);

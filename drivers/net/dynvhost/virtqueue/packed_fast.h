@@ -207,7 +207,7 @@ packed_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, 
 	taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), &sum);
 	if (unlikely(taken == 0))
 		return 0;
-	fast_move_tx(vq, job, pkts, taken, sum.bytes);
+	vq->fast->enqueue(job, pkts, taken, vq->hdr_len);
 	packed_fast_push(vq, job, taken, used_flags, vq->hdr_len, hide_first);
 	*bytes += sum.bytes;
 	fast_free(pkts, taken, sum.same_pool);

@@ -209,7 +209,7 @@ split_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, u
 	taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), &sum);
 	if (unlikely(taken == 0))
 		return 0;
-	fast_move_tx(vq, job, pkts, taken, sum.bytes);
+	vq->fast->enqueue(job, pkts, taken, vq->hdr_len);
 	split_fast_push(vq, job, taken, true, vq->hdr_len);
 	*bytes += sum.bytes;
 	fast_free(pkts, taken, sum.same_pool);

@@ -161,13 +161,6 @@ struct dynvhost_vq_defer {
 	uint32_t idle_ticks;
 };
 
-/** What copying to the guest has cost, with and without fetching ahead (fast.h). */
-struct dynvhost_vq_tune {
-	uint32_t turn;
-	bool ahead;       /**< what was quicker */
-	uint64_t cost[2]; /**< cycles per byte, times 2^16 */
-};
-
 /** Bursts of a guest that is silent (rest.h). */
 struct dynvhost_vq_rest {
 	uint32_t looks; /**< in a row that found nothing */
@@ -203,7 +196,6 @@ struct dynvhost_vq {
 	struct dynvhost_vq_split split __rte_cache_aligned;
 	struct dynvhost_vq_packed packed;
 	struct dynvhost_vq_defer defer;
-	struct dynvhost_vq_tune tune;
 	struct dynvhost_vq_rest rest;
 	bool kicks;       /**< the driver is asked for kicks; outlives stops */
 	bool call_anyway; /**< nobody has been called yet: call, whatever the driver's event says */
