@@ -153,7 +153,7 @@ copy_from_guest(
 		copy_gather(&pos, &hdr, sizeof(hdr));
 		/* Whatever is decided from here on is decided on the copy. */
 		rte_compiler_barrier();
-		asks = net_hdr_asks(&hdr);
+		asks = net_hdr_asks(hdr.flags, hdr.gso_type);
 		if (unlikely(asks) && net_hdr_judge(vq->offloads, &hdr, len) != 0)
 			return -EMSGSIZE;
 		copy_skip(&pos, vq->hdr_len - (uint32_t)sizeof(hdr));

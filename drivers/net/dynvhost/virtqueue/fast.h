@@ -59,12 +59,6 @@ struct fast_job {
 	uint16_t id;    /**< by which the buffer is given back */
 };
 
-/** What the first pass has found out about packets for the guest. */
-struct fast_sum {
-	uint64_t bytes;
-	bool same_pool; /**< whether all mbufs are of the first one's */
-};
-
 /** What received mbufs have in common. */
 struct fast_mbufs {
 	uint64_t rearm;   /**< value of rearm_data */
@@ -107,7 +101,7 @@ fast_prefetch_write(const void *line)
 #endif
 }
 
-/** A region, in locals of the decoding loop. */
+/** A region, and the page of it that the packet before lay in, in locals of the decoding loop. */
 struct fast_place {
 	uint64_t gpa;
 	uint64_t size;
@@ -115,22 +109,38 @@ struct fast_place {
 	const _Atomic uint8_t *state;
 	uint64_t phase;
 	uint32_t page_shift;
+	/* Was found open in this burst, and so stays it until the burst ends. */
+	uint64_t page_gpa; /**< where the page begins in the region, which may begin inside it */
+	uint64_t page_len; /**< bytes from there to the end of either; 0: no page yet */
 };
 
-static inline void
+static __rte_always_inline void
 fast_place_set(struct fast_place *place, const struct dynvhost_mem_region *region,
 	enum dynvhost_mem_right right)
 {
-	place->gpa = region->gpa;
-	place->size = region->size;
-	place->base = region->window[right].base;
-	place->state = region->window[right].state;
-	place->phase = region->phase;
-	place->page_shift = region->page_shift;
+	*place = (struct fast_place){
+		.gpa = region->gpa,
+		.size = region->size,
+		.base = region->window[right].base,
+		.state = region->window[right].state,
+		.phase = region->phase,
+		.page_shift = region->page_shift,
+	};
+}
+
+/** Pages of this size and above hold so many buffers that a page is worth remembering. */
+#define FAST_KEEP_SHIFT 16u
+
+/** Whether the decoding loop is to be the one that remembers pages. */
+static __rte_always_inline bool
+fast_keeps_pages(const struct dynvhost_vq *vq)
+{
+	return vq->cursor.hint < vq->view->n_regions &&
+	       vq->view->region[vq->cursor.hint]->page_shift >= FAST_KEEP_SHIFT;
 }
 
 /** Begin where the queue was last. */
-static inline void
+static __rte_always_inline void
 fast_place_init(
 	struct fast_place *place, const struct dynvhost_vq *vq, enum dynvhost_mem_right right)
 {
@@ -142,69 +152,88 @@ fast_place_init(
 /** The region of @p gpa, in which the queue begins from now on; NULL: there is none. */
 const struct dynvhost_mem_region *dynvhost_fast_region(struct dynvhost_vq *vq, uint64_t gpa);
 
-/**
- * Whether @p len > 0 bytes at @p gpa lie in the place's region, and the @p use > 0 of them that
- * begin after @p skip are open. @return their host address, or NULL.
- */
-static inline uint8_t *
-fast_place_find(
-	const struct fast_place *place, uint64_t gpa, uint32_t len, uint32_t skip, uint32_t use)
+/** Remember the open page @p number of the place's region. */
+static inline void
+fast_place_keep(struct fast_place *place, uint64_t number)
 {
-	uint64_t offset = gpa - place->gpa;
+	const uint64_t begin = number << place->page_shift;
+	const uint64_t end = begin + (UINT64_C(1) << place->page_shift) - place->phase;
+	const uint64_t offset = begin > place->phase ? begin - place->phase : 0;
+
+	place->page_gpa = place->gpa + offset;
+	place->page_len = RTE_MIN(end, place->size) - offset;
+}
+
+/**
+ * Whether @p len > 0 bytes at @p gpa lie in the place's region, and the first @p use > 0 of them are
+ * open. @return their host address, or NULL.
+ */
+static __rte_always_inline uint8_t *
+fast_place_look(struct fast_place *place, uint64_t gpa, uint32_t len, uint32_t use, const bool keep)
+{
+	const uint64_t offset = gpa - place->gpa;
 	uint64_t first, last;
 	uint8_t state;
 
 	if (unlikely(offset >= place->size || len > place->size - offset))
 		return NULL;
-	first = (offset + skip + place->phase) >> place->page_shift;
-	last = (offset + skip + place->phase + use - 1) >> place->page_shift;
+	first = (offset + place->phase) >> place->page_shift;
+	last = (offset + place->phase + use - 1) >> place->page_shift;
 	state = atomic_load_explicit(&place->state[first], memory_order_acquire) &
 		atomic_load_explicit(&place->state[last], memory_order_acquire);
 	if (unlikely((state & DYNVHOST_MEM_HIT) != DYNVHOST_MEM_HIT || last - first > 1))
 		return NULL;
-	return place->base + offset + skip;
+	if (keep)
+		fast_place_keep(place, last);
+	return place->base + offset;
 }
 
-/** As fast_place_find(), in any region. */
-static inline uint8_t *
+/** As fast_place_look(), in any region. @param keep  remember the page, and look there first. */
+static __rte_always_inline uint8_t *
 fast_find(struct fast_place *place, struct dynvhost_vq *vq, uint64_t gpa, uint32_t len,
-	uint32_t skip, uint32_t use, enum dynvhost_mem_right right)
+	uint32_t use, enum dynvhost_mem_right right, const bool keep)
 {
 	const struct dynvhost_mem_region *region;
-	uint8_t *hva = fast_place_find(place, gpa, len, skip, use);
+	const uint64_t in_page = gpa - place->page_gpa;
+	uint8_t *hva;
 
+	if (keep && likely(in_page < place->page_len && len <= place->page_len - in_page))
+		return place->base + (gpa - place->gpa);
+	hva = fast_place_look(place, gpa, len, use, keep);
 	if (likely(hva != NULL) || gpa - place->gpa < place->size)
 		return hva;
 	region = dynvhost_fast_region(vq, gpa);
 	if (unlikely(region == NULL))
 		return NULL;
 	fast_place_set(place, region, right);
-	return fast_place_find(place, gpa, len, skip, use);
+	return fast_place_look(place, gpa, len, use, keep);
 }
 
 /**
  * How many of the @p n packets, from the first on, have headers that ask for nothing; all where no
  * offload was negotiated and headers mean nothing. They have been prefetched.
  */
-static inline uint16_t
+static __rte_always_inline uint16_t
 fast_plain_headers(const struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n)
 {
+	const uint32_t hdr_len = vq->hdr_len;
 	uint16_t i;
 
 	if (!net_hdr_is_read(vq->offloads))
 		return n;
 	for (i = 0; i < n; i++) {
-		struct virtio_net_hdr hdr;
+		const struct virtio_net_hdr *hdr =
+			(const struct virtio_net_hdr *)(job[i].guest - hdr_len);
 
-		memcpy(&hdr, job[i].guest - vq->hdr_len, sizeof(hdr));
-		if (unlikely(net_hdr_asks(&hdr)))
+		if (unlikely(net_hdr_asks(__atomic_load_n(&hdr->flags, __ATOMIC_RELAXED),
+			    __atomic_load_n(&hdr->gso_type, __ATOMIC_RELAXED))))
 			break;
 	}
 	return i;
 }
 
 /** What mbufs of a pool are like. @return false: they are not for us. */
-static inline bool
+static __rte_always_inline bool
 fast_mbufs_init(struct fast_mbufs *mbufs, struct rte_mempool *pool, uint16_t port_id)
 {
 	const struct rte_pktmbuf_pool_private *private = rte_mempool_get_priv(pool);
@@ -229,7 +258,7 @@ fast_mbufs_init(struct fast_mbufs *mbufs, struct rte_mempool *pool, uint16_t por
 #define FAST_OL_FLAGS (RTE_MBUF_F_TX_OFFLOAD_MASK | RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL)
 
 /** Whether a packet to be sent is one direct mbuf that is ours alone, with nothing left to do. */
-static inline bool
+static __rte_always_inline bool
 fast_is_ordinary(const struct rte_mbuf *pkt)
 {
 	uint64_t rearm;
@@ -240,8 +269,31 @@ fast_is_ordinary(const struct rte_mbuf *pkt)
 	       pkt->pkt_len == pkt->data_len;
 }
 
+/** Judge up to @p n packets to be sent; jobs get their lengths. @return how many are ordinary. */
+static __rte_always_inline uint16_t
+fast_take_packets(struct rte_mbuf *const *pkts, struct fast_job *job, uint16_t n)
+{
+	uint16_t i;
+
+	for (i = 0; i < n && likely(fast_is_ordinary(pkts[i])); i++)
+		job[i].len = pkts[i]->data_len;
+	return i;
+}
+
+/** Whether packets are all of one pool. */
+static __rte_always_inline bool
+fast_same_pool(struct rte_mbuf *const *pkts, uint16_t n)
+{
+	const struct rte_mempool *pool = pkts[0]->pool;
+	uint16_t i;
+
+	for (i = 1; i < n && likely(pkts[i]->pool == pool); i++)
+		;
+	return i == n;
+}
+
 /** The frames' bytes. */
-static inline uint64_t
+static __rte_always_inline uint64_t
 fast_bytes(const struct fast_job *job, uint16_t n)
 {
 	uint64_t bytes = 0;
@@ -251,12 +303,12 @@ fast_bytes(const struct fast_job *job, uint16_t n)
 	return bytes;
 }
 
-/** Free packets that were all ordinary. @param same_pool  whether they are all of the first's. */
-static inline void
-fast_free(struct rte_mbuf **pkts, uint16_t n, bool same_pool)
+/** Free packets that were all ordinary. */
+static __rte_always_inline void
+fast_free(struct rte_mbuf **pkts, uint16_t n)
 {
 	/* An mbuf of one segment has no next, as the pool wants it. */
-	if (likely(same_pool))
+	if (likely(fast_same_pool(pkts, n)))
 		rte_mempool_put_bulk(pkts[0]->pool, (void **)pkts, n);
 	else
 		rte_pktmbuf_free_bulk(pkts, n);

@@ -52,10 +52,16 @@ fast_moves_copy_long(uint8_t *to, const uint8_t *from, size_t len, const struct 
 static __rte_always_inline FAST_TARGET void
 fast_moves_copy(uint8_t *to, const uint8_t *from, size_t len, const struct fast_next *next)
 {
-	if (len <= FAST_BLOCK)
-		fast_copy_short(to, from, len);
-	else
+	size_t at;
+
+	if (len > FAST_BLOCK) {
 		fast_moves_copy_long(to, from, len, next);
+		return;
+	}
+	fast_copy_short(to, from, len);
+	/* The first lines are on their way already. */
+	for (at = 0; unlikely(next->len > FAST_BLOCK) && at < next->len; at += FAST_BLOCK)
+		fast_moves_fetch(next, at);
 }
 
 static FAST_TARGET void

@@ -64,12 +64,11 @@ net_hdr_is_read(uint64_t offloads)
 	return (offloads & (UINT64_C(1) << VIRTIO_NET_F_CSUM)) != 0;
 }
 
-/** Whether the header of a packet from the guest asks for anything; most do not. */
+/** Whether the header of a packet from the guest asks for anything; most do not. NONE is 0. */
 static inline bool
-net_hdr_asks(const struct virtio_net_hdr *hdr)
+net_hdr_asks(uint8_t flags, uint8_t gso_type)
 {
-	return (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0 ||
-	       hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE;
+	return ((flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) | gso_type) != 0;
 }
 
 /**

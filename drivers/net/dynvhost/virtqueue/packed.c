@@ -68,7 +68,7 @@
 #include "virtqueue.h"
 
 /** Begin a burst. @return false: there is nothing to do. */
-static inline bool
+static __rte_always_inline bool
 packed_burst_begin(struct dynvhost_vq *vq, struct packed_burst *burst)
 {
 	if (!packed_is_available(vq, vq->packed.pos)) {
@@ -82,7 +82,7 @@ packed_burst_begin(struct dynvhost_vq *vq, struct packed_burst *burst)
 }
 
 /** Whether there is a buffer for the burst, which goes around the ring once at most. */
-static inline bool
+static __rte_always_inline bool
 packed_burst_has_next(const struct dynvhost_vq *vq, const struct packed_burst *burst)
 {
 	return burst->slots > 0 && packed_is_available(vq, vq->packed.pos);
@@ -100,7 +100,7 @@ packed_log_used(const struct dynvhost_vq *vq, uint16_t slot, uint32_t n)
 }
 
 /** End a burst: publish what was given back, call the guest if it wants it, and count. */
-static inline void
+static __rte_always_inline void
 packed_burst_end(struct dynvhost_vq *vq, const struct packed_burst *burst, const bool log)
 {
 	if (burst->slots != vq->size) {
@@ -157,7 +157,7 @@ packed_dequeue_one(
 }
 
 /** @p n <= burst->slots buffers of one descriptor each have been given back the short way. */
-static inline void
+static __rte_always_inline void
 packed_step(struct dynvhost_vq *vq, struct packed_burst *burst, uint16_t n, uint16_t used_flags)
 {
 	if (burst->slots == vq->size)
@@ -169,7 +169,7 @@ packed_step(struct dynvhost_vq *vq, struct packed_burst *burst, uint16_t n, uint
 }
 
 /** Take ordinary packets the short way, up to @p n. @return how many. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 packed_dequeue_ordinary(struct dynvhost_vq *vq, struct packed_burst *burst,
 	struct rte_mempool *pool, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -191,13 +191,52 @@ packed_dequeue_ordinary(struct dynvhost_vq *vq, struct packed_burst *burst,
 	return all;
 }
 
+/** Take the next chain, which is no ordinary packet. @return false: the burst is over. */
+static bool
+packed_dequeue_next(struct dynvhost_vq *vq, struct packed_burst *burst, struct rte_mempool *pool,
+	struct rte_mbuf **pkt)
+{
+	int ret = packed_dequeue_one(vq, pool, burst->slots, pkt);
+
+	if (likely(ret == 0)) {
+		burst->packets++;
+		burst->bytes += (*pkt)->pkt_len;
+	} else if (ret == -EMSGSIZE) {
+		burst->dropped++;
+	} else if (ret == -EAGAIN) {
+		if (!dynvhost_vq_is_stalled(vq))
+			return false;
+		dynvhost_vq_count(&vq->stats.stalled, 1);
+	} else if (ret == -ENOMEM) {
+		dynvhost_vq_count(&vq->stats.no_mbuf, 1);
+		return false;
+	} else {
+		dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
+		return false;
+	}
+	packed_push_used(vq, burst, &vq->chain->buf[0], 0);
+	return true;
+}
+
+/** Go on with a burst whose next chain is no ordinary packet, until @p left more have been taken. */
+static __rte_noinline void
+packed_dequeue_rest(struct dynvhost_vq *vq, struct packed_burst *burst, struct rte_mempool *pool,
+	struct rte_mbuf **pkts, uint16_t left)
+{
+	while (packed_dequeue_next(vq, burst, pool, &pkts[burst->packets]) && --left > 0) {
+		left -= packed_dequeue_ordinary(vq, burst, pool, &pkts[burst->packets], left);
+		if (left == 0 || !packed_burst_has_next(vq, burst))
+			break;
+	}
+}
+
 /** Move packets from the guest to the host. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 packed_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
 	uint16_t n, const bool log)
 {
 	struct packed_burst burst;
-	uint16_t left;
+	uint16_t taken;
 
 	if (rest_is_on(vq))
 		return 0;
@@ -206,33 +245,9 @@ packed_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rt
 		return 0;
 	}
 	rest_end(vq);
-	for (left = n; left > 0; left--) {
-		struct rte_mbuf **pkt = &pkts[burst.packets];
-		int ret;
-
-		left -= packed_dequeue_ordinary(vq, &burst, pool, pkt, left);
-		if (left == 0 || !packed_burst_has_next(vq, &burst))
-			break;
-		pkt = &pkts[burst.packets];
-		ret = packed_dequeue_one(vq, pool, burst.slots, pkt);
-		if (likely(ret == 0)) {
-			burst.packets++;
-			burst.bytes += (*pkt)->pkt_len;
-		} else if (ret == -EMSGSIZE) {
-			burst.dropped++;
-		} else if (ret == -EAGAIN) {
-			if (!dynvhost_vq_is_stalled(vq))
-				break;
-			dynvhost_vq_count(&vq->stats.stalled, 1);
-		} else if (ret == -ENOMEM) {
-			dynvhost_vq_count(&vq->stats.no_mbuf, 1);
-			break;
-		} else {
-			dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
-			break;
-		}
-		packed_push_used(vq, &burst, &vq->chain->buf[0], 0);
-	}
+	taken = packed_dequeue_ordinary(vq, &burst, pool, pkts, n);
+	if (taken < n && packed_burst_has_next(vq, &burst))
+		packed_dequeue_rest(vq, &burst, pool, pkts, n - taken);
 	packed_burst_end(vq, &burst, log);
 	return (uint16_t)burst.packets;
 }
@@ -297,8 +312,7 @@ packed_discard_logged(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *p
  *         the driver may add what is missing.
  */
 static inline int
-packed_gather(struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint16_t slots, uint32_t need,
-	const bool mergeable)
+packed_gather(struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint16_t slots, uint32_t need)
 {
 	struct dynvhost_vq_packed_pos pos = vq->packed.pos;
 	const struct dynvhost_buf *buf = chain->buf;
@@ -320,7 +334,7 @@ packed_gather(struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint16_t slo
 		packed_advance(vq, &pos, buf->slots);
 		left -= buf->slots;
 		buf++;
-	} while (mergeable && chain->len < need);
+	} while (vq->mergeable && chain->len < need);
 	return likely(chain->len >= need) ? 0 : -EMSGSIZE;
 }
 
@@ -345,8 +359,8 @@ packed_push_bufs(struct dynvhost_vq *vq, struct packed_burst *burst, uint32_t le
  * @return 0, or as packed_gather(); on anything but 0 no buffer has been taken.
  */
 static inline int
-packed_enqueue_one(struct dynvhost_vq *vq, struct packed_burst *burst, const struct rte_mbuf *pkt,
-	const bool mergeable, const bool log)
+packed_enqueue_one(
+	struct dynvhost_vq *vq, struct packed_burst *burst, const struct rte_mbuf *pkt, bool log)
 {
 	struct dynvhost_chain *chain = vq->chain;
 	uint32_t need;
@@ -355,7 +369,7 @@ packed_enqueue_one(struct dynvhost_vq *vq, struct packed_burst *burst, const str
 	if (unlikely(pkt->pkt_len > DYNVHOST_VQ_MAX_FRAME))
 		return -EMSGSIZE;
 	need = vq->hdr_len + net_hdr_packet_len(pkt);
-	ret = packed_gather(vq, chain, burst->slots, need, mergeable);
+	ret = packed_gather(vq, chain, burst->slots, need);
 	if (unlikely(ret != 0))
 		return ret;
 	ret = chain_resolve(vq, chain, need);
@@ -371,7 +385,7 @@ packed_enqueue_one(struct dynvhost_vq *vq, struct packed_burst *burst, const str
 }
 
 /** Send ordinary packets the short way, up to @p n. @return how many. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 packed_enqueue_ordinary(
 	struct dynvhost_vq *vq, struct packed_burst *burst, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -392,69 +406,79 @@ packed_enqueue_ordinary(
 	return all;
 }
 
-/** Move packets from the host to the guest. */
-static inline uint16_t
-packed_enqueue_burst(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n,
-	const bool mergeable, const bool log)
+/** Send a packet that is not ordinary, or into such buffers. @return false: the burst is over. */
+static bool
+packed_enqueue_next(
+	struct dynvhost_vq *vq, struct packed_burst *burst, struct rte_mbuf *pkt, bool log)
 {
-	struct packed_burst burst;
-	uint16_t i = 0;
+	int ret;
 
-	if (!packed_burst_begin(vq, &burst))
-		return 0;
-	for (;;) {
-		int ret;
-
-		i += packed_enqueue_ordinary(vq, &burst, &pkts[i], n - i);
-		if (i == n || !packed_burst_has_next(vq, &burst))
+	do {
+		ret = packed_enqueue_one(vq, burst, pkt, log);
+		if (ret != -EAGAIN)
 			break;
-		ret = packed_enqueue_one(vq, &burst, pkts[i], mergeable, log);
-		if (likely(ret == 0)) {
-			burst.packets++;
-			burst.bytes += pkts[i]->pkt_len;
-		} else if (ret == -EMSGSIZE) {
-			burst.dropped++;
-		} else if (ret == -ENOBUFS) {
-			break;
-		} else if (ret == -EAGAIN) {
-			if (!dynvhost_vq_is_stalled(vq))
-				break;
-			/* The packet waits for the buffers behind these. */
-			dynvhost_vq_count(&vq->stats.stalled, vq->chain->n_bufs);
-			packed_push_bufs(vq, &burst, 0);
-			continue;
-		} else {
+		if (!dynvhost_vq_is_stalled(vq))
+			return false;
+		/* The packet waits for the buffers behind these. */
+		dynvhost_vq_count(&vq->stats.stalled, vq->chain->n_bufs);
+		packed_push_bufs(vq, burst, 0);
+	} while (packed_burst_has_next(vq, burst));
+	if (likely(ret == 0)) {
+		burst->packets++;
+		burst->bytes += pkt->pkt_len;
+	} else if (ret == -EMSGSIZE) {
+		burst->dropped++;
+	} else {
+		if (ret != -ENOBUFS && ret != -EAGAIN)
 			dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
-			break;
-		}
-		rte_pktmbuf_free(pkts[i++]);
+		return false;
 	}
-	packed_burst_end(vq, &burst, log);
+	rte_pktmbuf_free(pkt);
+	return true;
+}
+
+/**
+ * Go on with a burst from its @p i th packet, which is not ordinary or has no such buffer. @return how
+ * many of its @p n packets are gone.
+ */
+static __rte_noinline uint16_t
+packed_enqueue_rest(struct dynvhost_vq *vq, struct packed_burst *burst, struct rte_mbuf **pkts,
+	uint16_t i, uint16_t n, bool log)
+{
+	while (i < n && packed_burst_has_next(vq, burst) &&
+		packed_enqueue_next(vq, burst, pkts[i], log)) {
+		i++;
+		i += packed_enqueue_ordinary(vq, burst, &pkts[i], n - i);
+	}
 	return i;
 }
 
-static uint16_t
-packed_enqueue_mergeable(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+/** Move packets from the host to the guest. */
+static __rte_always_inline uint16_t
+packed_enqueue_burst(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, const bool log)
 {
-	return packed_enqueue_burst(vq, pkts, n, true, false);
+	struct packed_burst burst;
+	uint16_t done;
+
+	if (!packed_burst_begin(vq, &burst))
+		return 0;
+	done = packed_enqueue_ordinary(vq, &burst, pkts, n);
+	if (unlikely(done < n))
+		done = packed_enqueue_rest(vq, &burst, pkts, done, n, log);
+	packed_burst_end(vq, &burst, log);
+	return done;
 }
 
 static uint16_t
-packed_enqueue_single(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+packed_enqueue_plain(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return packed_enqueue_burst(vq, pkts, n, false, false);
+	return packed_enqueue_burst(vq, pkts, n, false);
 }
 
 static uint16_t
-packed_enqueue_mergeable_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+packed_enqueue_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return packed_enqueue_burst(vq, pkts, n, true, true);
-}
-
-static uint16_t
-packed_enqueue_single_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
-{
-	return packed_enqueue_burst(vq, pkts, n, false, true);
+	return packed_enqueue_burst(vq, pkts, n, true);
 }
 
 static int
@@ -572,10 +596,7 @@ packed_choose_dequeue(const struct dynvhost_vq *vq)
 static dynvhost_vq_enqueue_t
 packed_choose_enqueue(const struct dynvhost_vq *vq)
 {
-	if (vq->log.log != NULL)
-		return vq->mergeable ? packed_enqueue_mergeable_logged
-				     : packed_enqueue_single_logged;
-	return vq->mergeable ? packed_enqueue_mergeable : packed_enqueue_single;
+	return vq->log.log != NULL ? packed_enqueue_logged : packed_enqueue_plain;
 }
 
 const struct dynvhost_vq_format dynvhost_packed_format = {

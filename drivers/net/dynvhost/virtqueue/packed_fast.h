@@ -31,14 +31,14 @@ union packed_fast_word {
 };
 
 /** The word of a descriptor in guest memory. */
-static inline uint64_t *
+static __rte_always_inline uint64_t *
 packed_fast_word_of(struct vring_packed_desc *desc)
 {
 	return (uint64_t *)desc + 1;
 }
 
 /** Make a private copy of the descriptor at @p slot if its flags are @p flags and no others. */
-static inline bool
+static __rte_always_inline bool
 packed_fast_load(
 	struct vring_packed_desc *desc, uint16_t flags, union packed_fast_word *word, uint64_t *gpa)
 {
@@ -51,14 +51,14 @@ packed_fast_load(
 }
 
 /** The flags of an available buffer of one descriptor, besides WRITE. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 packed_fast_avail_flags(bool wrap)
 {
 	return wrap ? PACKED_FAST_AVAIL : PACKED_FAST_USED;
 }
 
 /** The flags of a used one, besides WRITE. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 packed_fast_used_flags(bool wrap)
 {
 	return wrap ? PACKED_FAST_AVAIL | PACKED_FAST_USED : 0;
@@ -70,7 +70,7 @@ packed_fast_used_flags(bool wrap)
  * @param used_flags   of each; WRITE says that it holds a header of @p hdr_len bytes and a frame.
  * @param hide_first   leave the flags of the first one as they are, which publishes it later.
  */
-static inline void
+static __rte_always_inline void
 packed_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n,
 	uint16_t used_flags, uint32_t hdr_len, bool hide_first)
 {
@@ -96,8 +96,9 @@ packed_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n,
  * First pass of up to @p n <= FAST_BATCH packets from the guest, not beyond the end of the ring.
  * @return how many are there and ordinary.
  */
-static inline uint16_t
-packed_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, uint32_t max_len)
+static __rte_always_inline uint16_t
+packed_fast_decode_rx(
+	struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, uint32_t max_len, const bool keep)
 {
 	const uint16_t flags = packed_fast_avail_flags(vq->packed.pos.wrap);
 	struct vring_packed_desc *desc = &vq->packed.desc[vq->packed.pos.slot];
@@ -113,7 +114,8 @@ packed_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, 
 
 		if (unlikely(word.len < hdr_len + FAST_MIN_FRAME || len > max_len))
 			break;
-		job[i].guest = fast_find(&place, vq, gpa, word.len, 0, word.len, DYNVHOST_MEM_READ);
+		job[i].guest = fast_find(
+			&place, vq, gpa, word.len, word.len, DYNVHOST_MEM_READ, keep);
 		if (unlikely(job[i].guest == NULL))
 			break;
 		rte_prefetch0(job[i].guest);
@@ -126,44 +128,37 @@ packed_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, 
 }
 
 /** As packed_fast_decode_rx(), of packets for the guest. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 packed_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast_job *job,
-	uint16_t n, struct fast_sum *sum)
+	uint16_t n, const bool keep)
 {
 	const uint16_t flags = packed_fast_avail_flags(vq->packed.pos.wrap) | VRING_DESC_F_WRITE;
-	const struct rte_mempool *pool = pkts[0]->pool;
 	struct vring_packed_desc *desc = &vq->packed.desc[vq->packed.pos.slot];
 	const uint32_t hdr_len = vq->hdr_len;
 	union packed_fast_word word;
 	struct fast_place place;
-	uint64_t bytes = 0;
-	bool same = true;
 	uint64_t gpa;
 	uint16_t i;
 
+	n = fast_take_packets(pkts, job, n);
 	fast_place_init(&place, vq, DYNVHOST_MEM_WRITE);
 	for (i = 0; i < n && packed_fast_load(&desc[i], flags, &word, &gpa); i++) {
-		const uint32_t need = hdr_len + pkts[i]->data_len;
+		const uint32_t need = hdr_len + job[i].len;
 
-		if (unlikely(!fast_is_ordinary(pkts[i]) || word.len < need))
+		if (unlikely(word.len < need))
 			break;
-		job[i].guest = fast_find(&place, vq, gpa, word.len, 0, need, DYNVHOST_MEM_WRITE);
+		job[i].guest = fast_find(&place, vq, gpa, word.len, need, DYNVHOST_MEM_WRITE, keep);
 		if (unlikely(job[i].guest == NULL))
 			break;
 		rte_prefetch0(job[i].guest);
 		fast_prefetch_write(job[i].guest + hdr_len);
-		job[i].len = need - hdr_len;
 		job[i].id = word.id;
-		bytes += job[i].len;
-		same = same && pkts[i]->pool == pool;
 	}
-	sum->bytes = bytes;
-	sum->same_pool = same;
 	return i;
 }
 
 /** How many of @p n buffers lie before the end of the ring, and in one pass. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 packed_fast_limit(const struct dynvhost_vq *vq, uint32_t n)
 {
 	n = RTE_MIN(n, (uint32_t)vq->size - vq->packed.pos.slot);
@@ -178,13 +173,18 @@ static inline uint16_t
 packed_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
 	uint16_t n, bool hide_first, uint16_t used_flags, uint64_t *bytes)
 {
-	struct fast_job job[FAST_BATCH];
+	struct fast_job job[FAST_BATCH] __rte_cache_aligned;
 	struct fast_mbufs mbufs;
 	uint16_t taken;
 
 	if (unlikely(!fast_mbufs_init(&mbufs, pool, vq->port_id)))
 		return 0;
-	taken = packed_fast_decode_rx(vq, job, packed_fast_limit(vq, n), mbufs.max_len);
+	if (fast_keeps_pages(vq))
+		taken = packed_fast_decode_rx(
+			vq, job, packed_fast_limit(vq, n), mbufs.max_len, true);
+	else
+		taken = packed_fast_decode_rx(
+			vq, job, packed_fast_limit(vq, n), mbufs.max_len, false);
 	taken = fast_plain_headers(vq, job, taken);
 	/* Too few mbufs for all may be enough for some. */
 	if (unlikely(taken == 0 || rte_mempool_get_bulk(pool, (void **)pkts, taken) != 0))
@@ -200,17 +200,19 @@ static inline uint16_t
 packed_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, bool hide_first,
 	uint16_t used_flags, uint64_t *bytes)
 {
-	struct fast_job job[FAST_BATCH];
-	struct fast_sum sum;
+	struct fast_job job[FAST_BATCH] __rte_cache_aligned;
 	uint16_t taken;
 
-	taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), &sum);
+	if (fast_keeps_pages(vq))
+		taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), true);
+	else
+		taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), false);
 	if (unlikely(taken == 0))
 		return 0;
 	vq->fast->enqueue(job, pkts, taken, vq->hdr_len);
 	packed_fast_push(vq, job, taken, used_flags, vq->hdr_len, hide_first);
-	*bytes += sum.bytes;
-	fast_free(pkts, taken, sum.same_pool);
+	*bytes += fast_bytes(job, taken);
+	fast_free(pkts, taken);
 	return taken;
 }
 

@@ -51,24 +51,23 @@
 #include "split_steps.h"
 #include "virtqueue.h"
 
-/** Begin a burst. @return false: there is nothing to do. */
-static inline bool
-split_burst_begin(struct dynvhost_vq *vq, struct split_burst *burst)
+/** Begin a burst. @return how many chains are available; 0: there is nothing to do. */
+static __rte_always_inline uint16_t
+split_burst_begin(struct dynvhost_vq *vq)
 {
-	uint16_t distance = split_distance(vq);
+	const uint16_t distance = split_distance(vq);
 
 	if (distance == 0) {
 		if (unlikely(defer_is_open(vq)))
 			dynvhost_vq_defer_settle(vq);
-		return false;
+		return 0;
 	}
 	if (unlikely(distance > vq->size)) {
 		dynvhost_vq_mark_broken(vq, DYNVHOST_VQ_BAD_AVAIL);
-		return false;
+		return 0;
 	}
 	vq->cursor.budget = DYNVHOST_VQ_OPEN_BUDGET;
-	*burst = (struct split_burst){.available = distance, .first = vq->split.last_used};
-	return true;
+	return distance;
 }
 
 /** Log the used elements from @p first on that have been written, and the index behind them. */
@@ -85,26 +84,42 @@ split_log_used(const struct dynvhost_vq *vq, uint16_t first)
 	dirty_used(vq, offsetof(struct vring_used, idx), sizeof(uint16_t));
 }
 
-/** End a burst: publish what was given back, call the guest if it wants it, and count. */
-static inline void
-split_burst_end(struct dynvhost_vq *vq, const struct split_burst *burst, const bool log)
+/** Publish what was given back from @p first on, and call the guest if it wants it. */
+static __rte_always_inline void
+split_publish(struct dynvhost_vq *vq, uint16_t first, const bool log)
 {
-	if (vq->split.last_used != burst->first) {
-		if (log)
-			split_log_used(vq, burst->first);
-		/* Pairs with the driver's read barrier after loading the index: used elements, and
-		 * the packets behind them, are visible before it.
-		 */
-		__atomic_store_n(&vq->split.used->idx, vq->split.last_used, __ATOMIC_RELEASE);
-		if (log)
-			dirty_used(vq, offsetof(struct vring_used, idx), sizeof(uint16_t));
-		if (vq->call_fd >= 0) {
-			if (split_wants_call(vq, burst->first))
-				dynvhost_vq_call(vq);
-			else
-				dynvhost_vq_count(&vq->stats.calls_suppressed, 1);
-		}
-	}
+	if (log)
+		split_log_used(vq, first);
+	/* Pairs with the driver's read barrier after loading the index: used elements, and the
+	 * packets behind them, are visible before it.
+	 */
+	__atomic_store_n(&vq->split.used->idx, vq->split.last_used, __ATOMIC_RELEASE);
+	if (log)
+		dirty_used(vq, offsetof(struct vring_used, idx), sizeof(uint16_t));
+	if (vq->call_fd < 0)
+		return;
+	if (split_wants_call(vq, first))
+		dynvhost_vq_call(vq);
+	else
+		dynvhost_vq_count(&vq->stats.calls_suppressed, 1);
+}
+
+/** End a burst of ordinary packets alone. */
+static __rte_always_inline void
+split_burst_end(struct dynvhost_vq *vq, uint16_t packets, uint64_t bytes, const bool log)
+{
+	split_publish(vq, (uint16_t)(vq->split.last_used - packets), log);
+	dynvhost_vq_count(&vq->stats.packets, packets);
+	dynvhost_vq_count(&vq->stats.bytes, bytes);
+	dynvhost_vq_count(&vq->ordinary, packets);
+}
+
+/** End any other burst. */
+static void
+split_burst_end_rest(struct dynvhost_vq *vq, const struct split_burst *burst, bool log)
+{
+	if (vq->split.last_used != burst->first)
+		split_publish(vq, burst->first, log);
 	dynvhost_vq_count(&vq->stats.packets, burst->packets);
 	dynvhost_vq_count(&vq->stats.bytes, burst->bytes);
 	dynvhost_vq_count(&vq->stats.dropped, burst->dropped);
@@ -140,71 +155,97 @@ split_dequeue_one(
 	return copy_from_guest(vq, frame, pool, pkt);
 }
 
-/** Take ordinary packets the short way, up to @p n. @return how many. */
-static inline uint16_t
-split_dequeue_ordinary(struct dynvhost_vq *vq, struct split_burst *burst, struct rte_mempool *pool,
-	struct rte_mbuf **pkts, uint16_t n)
+/** Take ordinary packets the short way, up to @p n. @return how many; their bytes in @p bytes. */
+static __rte_always_inline uint16_t
+split_dequeue_ordinary(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
+	uint16_t n, uint64_t *bytes)
 {
 	uint16_t all = 0, taken;
 
 	if (unlikely(vq->fast == NULL))
 		return 0;
 	do {
-		taken = split_fast_dequeue(vq, pool, &pkts[all], n - all, &burst->bytes);
+		taken = split_fast_dequeue(vq, pool, &pkts[all], n - all, bytes);
 		all += taken;
-	} while (taken == FAST_BATCH && all < n);
-	burst->packets += all;
-	burst->ordinary += all;
-	burst->available -= all;
+	} while (unlikely(taken == FAST_BATCH && all < n));
 	return all;
 }
 
+/** Take the next chain, which is no ordinary packet. @return false: the burst is over. */
+static bool
+split_dequeue_next(struct dynvhost_vq *vq, struct split_burst *burst, struct rte_mempool *pool,
+	struct rte_mbuf **pkt)
+{
+	const uint16_t head = split_peek(vq, 0);
+	int ret = split_dequeue_one(vq, pool, head, pkt);
+
+	if (likely(ret == 0)) {
+		burst->packets++;
+		burst->bytes += (*pkt)->pkt_len;
+	} else if (ret == -EMSGSIZE) {
+		burst->dropped++;
+	} else if (ret == -EAGAIN) {
+		if (!dynvhost_vq_is_stalled(vq))
+			return false;
+		dynvhost_vq_count(&vq->stats.stalled, 1);
+	} else if (ret == -ENOMEM) {
+		dynvhost_vq_count(&vq->stats.no_mbuf, 1);
+		return false;
+	} else {
+		dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
+		return false;
+	}
+	split_push_used(vq, burst, head, 0);
+	return true;
+}
+
+/**
+ * Go on with a burst whose next chain is no ordinary packet, until @p left more have been taken, and
+ * end it. @return how many packets it has in all.
+ */
+static __rte_noinline uint16_t
+split_dequeue_rest(struct dynvhost_vq *vq, struct split_burst burst, struct rte_mempool *pool,
+	struct rte_mbuf **pkts, uint16_t left, bool log)
+{
+	uint16_t taken;
+
+	while (split_dequeue_next(vq, &burst, pool, &pkts[burst.packets]) && --left > 0) {
+		taken = split_dequeue_ordinary(vq, pool, &pkts[burst.packets], left, &burst.bytes);
+		burst.packets += taken;
+		burst.ordinary += taken;
+		left -= taken;
+		if (left == 0)
+			break;
+	}
+	split_burst_end_rest(vq, &burst, log);
+	return (uint16_t)burst.packets;
+}
+
 /** Move packets from the guest to the host. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 split_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
 	uint16_t n, const bool log)
 {
-	struct split_burst burst;
-	uint16_t left;
+	uint16_t available, taken;
+	uint64_t bytes = 0;
 
 	if (rest_is_on(vq))
 		return 0;
-	if (!split_burst_begin(vq, &burst)) {
+	available = split_burst_begin(vq);
+	if (available == 0) {
 		rest_note_nothing(vq);
 		return 0;
 	}
 	rest_end(vq);
-	for (left = RTE_MIN(n, burst.available); left > 0; left--) {
-		struct rte_mbuf **pkt = &pkts[burst.packets];
-		uint16_t head;
-		int ret;
-
-		left -= split_dequeue_ordinary(vq, &burst, pool, pkt, left);
-		if (likely(left == 0))
-			break;
-		pkt = &pkts[burst.packets];
-		head = split_peek(vq, 0);
-		ret = split_dequeue_one(vq, pool, head, pkt);
-		if (likely(ret == 0)) {
-			burst.packets++;
-			burst.bytes += (*pkt)->pkt_len;
-		} else if (ret == -EMSGSIZE) {
-			burst.dropped++;
-		} else if (ret == -EAGAIN) {
-			if (!dynvhost_vq_is_stalled(vq))
-				break;
-			dynvhost_vq_count(&vq->stats.stalled, 1);
-		} else if (ret == -ENOMEM) {
-			dynvhost_vq_count(&vq->stats.no_mbuf, 1);
-			break;
-		} else {
-			dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
-			break;
-		}
-		split_push_used(vq, &burst, head, 0);
-	}
-	split_burst_end(vq, &burst, log);
-	return (uint16_t)burst.packets;
+	n = RTE_MIN(n, available);
+	if (unlikely(n == 0))
+		return 0;
+	taken = split_dequeue_ordinary(vq, pool, pkts, n, &bytes);
+	if (unlikely(taken < n))
+		return split_dequeue_rest(vq, split_burst_of(vq, available, taken, bytes), pool,
+			pkts, n - taken, log);
+	split_burst_end(vq, taken, bytes, log);
+	return taken;
 }
 
 static uint16_t
@@ -225,11 +266,9 @@ split_dequeue_logged(
 static inline uint16_t
 split_discard_burst(struct dynvhost_vq *vq, uint16_t n, const bool log)
 {
-	struct split_burst burst;
+	struct split_burst burst = split_burst_of(vq, split_burst_begin(vq), 0, 0);
 	uint16_t left;
 
-	if (!split_burst_begin(vq, &burst))
-		return 0;
 	for (left = RTE_MIN(n, burst.available); left > 0; left--) {
 		uint16_t head = split_peek(vq, 0);
 
@@ -240,7 +279,7 @@ split_discard_burst(struct dynvhost_vq *vq, uint16_t n, const bool log)
 		split_push_used(vq, &burst, head, 0);
 	}
 	dynvhost_vq_count(&vq->stats.discarded, (uint16_t)(vq->split.last_used - burst.first));
-	split_burst_end(vq, &burst, log);
+	split_burst_end_rest(vq, &burst, log);
 	return 0;
 }
 
@@ -266,8 +305,8 @@ split_discard_logged(struct dynvhost_vq *vq, __rte_unused struct rte_mempool *po
  *         the driver may add what is missing.
  */
 static inline int
-split_gather(struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint16_t available,
-	uint32_t need, const bool mergeable)
+split_gather(
+	struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint16_t available, uint32_t need)
 {
 	int ret;
 
@@ -281,7 +320,7 @@ split_gather(struct dynvhost_vq *vq, struct dynvhost_chain *chain, uint16_t avai
 		/* The header is not spread over buffers (virtio 1.2 §5.1.6.3.1). */
 		if (unlikely(chain->n_bufs == 1 && chain->len < vq->hdr_len))
 			return -EMSGSIZE;
-	} while (mergeable && chain->len < need);
+	} while (vq->mergeable && chain->len < need);
 	return likely(chain->len >= need) ? 0 : -EMSGSIZE;
 }
 
@@ -306,8 +345,8 @@ split_push_bufs(struct dynvhost_vq *vq, struct split_burst *burst, uint32_t len)
  * @return 0, or as split_gather(); on anything but 0 no buffer has been taken.
  */
 static inline int
-split_enqueue_one(struct dynvhost_vq *vq, struct split_burst *burst, const struct rte_mbuf *pkt,
-	const bool mergeable, const bool log)
+split_enqueue_one(
+	struct dynvhost_vq *vq, struct split_burst *burst, const struct rte_mbuf *pkt, bool log)
 {
 	struct dynvhost_chain *chain = vq->chain;
 	uint32_t need;
@@ -316,7 +355,7 @@ split_enqueue_one(struct dynvhost_vq *vq, struct split_burst *burst, const struc
 	if (unlikely(pkt->pkt_len > DYNVHOST_VQ_MAX_FRAME))
 		return -EMSGSIZE;
 	need = vq->hdr_len + net_hdr_packet_len(pkt);
-	ret = split_gather(vq, chain, burst->available, need, mergeable);
+	ret = split_gather(vq, chain, burst->available, need);
 	if (unlikely(ret != 0))
 		return ret;
 	ret = chain_resolve(vq, chain, need);
@@ -331,89 +370,104 @@ split_enqueue_one(struct dynvhost_vq *vq, struct split_burst *burst, const struc
 	return 0;
 }
 
-/** Send ordinary packets the short way, up to @p n. @return how many. */
-static inline uint16_t
-split_enqueue_ordinary(
-	struct dynvhost_vq *vq, struct split_burst *burst, struct rte_mbuf **pkts, uint16_t n)
+/** Send ordinary packets the short way, up to @p n. @return how many; their bytes in @p bytes. */
+static __rte_always_inline uint16_t
+split_enqueue_ordinary(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, uint64_t *bytes)
 {
 	uint16_t all = 0, taken;
 
-	n = RTE_MIN(n, burst->available);
 	if (unlikely(vq->fast == NULL))
 		return 0;
 	do {
-		taken = split_fast_enqueue(vq, &pkts[all], n - all, &burst->bytes);
+		taken = split_fast_enqueue(vq, &pkts[all], n - all, bytes);
 		all += taken;
-	} while (taken == FAST_BATCH && all < n);
-	burst->packets += all;
-	burst->ordinary += all;
-	burst->available -= all;
+	} while (unlikely(taken == FAST_BATCH && all < n));
 	return all;
 }
 
-/** Move packets from the host to the guest. */
-static inline uint16_t
-split_enqueue_burst(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n,
-	const bool mergeable, const bool log)
+/** Send a packet that is not ordinary, or into such buffers. @return false: the burst is over. */
+static bool
+split_enqueue_next(
+	struct dynvhost_vq *vq, struct split_burst *burst, struct rte_mbuf *pkt, bool log)
 {
-	struct split_burst burst;
-	uint16_t i = 0;
+	int ret;
 
-	if (!split_burst_begin(vq, &burst))
-		return 0;
-	while (i < n && burst.available > 0) {
-		int ret;
-
-		i += split_enqueue_ordinary(vq, &burst, &pkts[i], n - i);
-		if (likely(i == n || burst.available == 0))
+	do {
+		ret = split_enqueue_one(vq, burst, pkt, log);
+		if (ret != -EAGAIN)
 			break;
-		ret = split_enqueue_one(vq, &burst, pkts[i], mergeable, log);
-		if (likely(ret == 0)) {
-			burst.packets++;
-			burst.bytes += pkts[i]->pkt_len;
-		} else if (ret == -EMSGSIZE) {
-			burst.dropped++;
-		} else if (ret == -ENOBUFS) {
-			break;
-		} else if (ret == -EAGAIN) {
-			if (!dynvhost_vq_is_stalled(vq))
-				break;
-			/* The packet waits for the buffers behind these. */
-			dynvhost_vq_count(&vq->stats.stalled, vq->chain->n_bufs);
-			split_push_bufs(vq, &burst, 0);
-			continue;
-		} else {
+		if (!dynvhost_vq_is_stalled(vq))
+			return false;
+		/* The packet waits for the buffers behind these. */
+		dynvhost_vq_count(&vq->stats.stalled, vq->chain->n_bufs);
+		split_push_bufs(vq, burst, 0);
+	} while (burst->available > 0);
+	if (likely(ret == 0)) {
+		burst->packets++;
+		burst->bytes += pkt->pkt_len;
+	} else if (ret == -EMSGSIZE) {
+		burst->dropped++;
+	} else {
+		if (ret != -ENOBUFS && ret != -EAGAIN)
 			dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
-			break;
-		}
-		rte_pktmbuf_free(pkts[i++]);
+		return false;
 	}
-	split_burst_end(vq, &burst, log);
+	rte_pktmbuf_free(pkt);
+	return true;
+}
+
+/**
+ * Go on with a burst from its @p i th packet, which is not ordinary or has no such buffer, and end
+ * it. @return how many of its @p n packets are gone.
+ */
+static __rte_noinline uint16_t
+split_enqueue_rest(struct dynvhost_vq *vq, struct split_burst burst, struct rte_mbuf **pkts,
+	uint16_t i, uint16_t n, bool log)
+{
+	uint16_t taken;
+
+	while (i < n && burst.available > 0 && split_enqueue_next(vq, &burst, pkts[i], log)) {
+		i++;
+		taken = split_enqueue_ordinary(
+			vq, &pkts[i], RTE_MIN(n - i, burst.available), &burst.bytes);
+		burst.packets += taken;
+		burst.ordinary += taken;
+		burst.available -= taken;
+		i += taken;
+	}
+	split_burst_end_rest(vq, &burst, log);
 	return i;
 }
 
-static uint16_t
-split_enqueue_mergeable(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+/** Move packets from the host to the guest. */
+static __rte_always_inline uint16_t
+split_enqueue_burst(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, const bool log)
 {
-	return split_enqueue_burst(vq, pkts, n, true, false);
+	const uint16_t available = split_burst_begin(vq);
+	const uint16_t most = RTE_MIN(n, available);
+	uint64_t bytes = 0;
+	uint16_t taken;
+
+	if (most == 0)
+		return 0;
+	taken = split_enqueue_ordinary(vq, pkts, most, &bytes);
+	if (unlikely(taken < most))
+		return split_enqueue_rest(
+			vq, split_burst_of(vq, available, taken, bytes), pkts, taken, n, log);
+	split_burst_end(vq, taken, bytes, log);
+	return taken;
 }
 
 static uint16_t
-split_enqueue_single(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+split_enqueue_plain(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return split_enqueue_burst(vq, pkts, n, false, false);
+	return split_enqueue_burst(vq, pkts, n, false);
 }
 
 static uint16_t
-split_enqueue_mergeable_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+split_enqueue_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return split_enqueue_burst(vq, pkts, n, true, true);
-}
-
-static uint16_t
-split_enqueue_single_logged(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
-{
-	return split_enqueue_burst(vq, pkts, n, false, true);
+	return split_enqueue_burst(vq, pkts, n, true);
 }
 
 static int
@@ -516,9 +570,7 @@ split_choose_dequeue(const struct dynvhost_vq *vq)
 static dynvhost_vq_enqueue_t
 split_choose_enqueue(const struct dynvhost_vq *vq)
 {
-	if (vq->log.log != NULL)
-		return vq->mergeable ? split_enqueue_mergeable_logged : split_enqueue_single_logged;
-	return vq->mergeable ? split_enqueue_mergeable : split_enqueue_single;
+	return vq->log.log != NULL ? split_enqueue_logged : split_enqueue_plain;
 }
 
 const struct dynvhost_vq_format dynvhost_split_format = {

@@ -22,7 +22,7 @@ struct split_fast_ring {
 	uint32_t next; /**< available entry */
 };
 
-static inline struct split_fast_ring
+static __rte_always_inline struct split_fast_ring
 split_fast_ring_of(const struct dynvhost_vq *vq)
 {
 	return (struct split_fast_ring){
@@ -44,7 +44,7 @@ union split_fast_word {
 };
 
 /** Make private copies of the next head and its descriptor. @return false: no such descriptor. */
-static inline bool
+static __rte_always_inline bool
 split_fast_load(
 	struct split_fast_ring *ring, uint16_t *head, union split_fast_word *word, uint64_t *gpa)
 {
@@ -62,7 +62,7 @@ split_fast_load(
 }
 
 /** Give @p n buffers back, each with @p extra bytes written beyond those of its job's frame. */
-static inline void
+static __rte_always_inline void
 split_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n, bool written,
 	uint32_t extra)
 {
@@ -91,7 +91,7 @@ split_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n, 
  * descriptors in the order of the table, so that these need not wait for the available ring's line.
  * With packets from the guest it does not pay: there the guest is still at work on these lines.
  */
-static inline void
+static __rte_always_inline void
 split_fast_prefetch(const struct dynvhost_vq *vq, const struct split_fast_ring *ring, uint16_t n)
 {
 	const struct vring_used_elem *used = vq->split.used->ring;
@@ -105,8 +105,9 @@ split_fast_prefetch(const struct dynvhost_vq *vq, const struct split_fast_ring *
 }
 
 /** First pass of up to @p n <= FAST_BATCH packets from the guest. @return how many are ordinary. */
-static inline uint16_t
-split_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, uint32_t max_len)
+static __rte_always_inline uint16_t
+split_fast_decode_rx(
+	struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, uint32_t max_len, const bool keep)
 {
 	const uint32_t hdr_len = vq->hdr_len;
 	struct split_fast_ring ring = split_fast_ring_of(vq);
@@ -125,7 +126,8 @@ split_fast_decode_rx(struct dynvhost_vq *vq, struct fast_job *job, uint16_t n, u
 		if (unlikely(desc.flags != 0 || desc.len < hdr_len + FAST_MIN_FRAME ||
 			     len > max_len))
 			break;
-		job[i].guest = fast_find(&place, vq, gpa, desc.len, 0, desc.len, DYNVHOST_MEM_READ);
+		job[i].guest = fast_find(
+			&place, vq, gpa, desc.len, desc.len, DYNVHOST_MEM_READ, keep);
 		if (unlikely(job[i].guest == NULL))
 			break;
 		rte_prefetch0(job[i].guest);
@@ -141,13 +143,16 @@ static inline uint16_t
 split_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
 	uint16_t n, uint64_t *bytes)
 {
-	struct fast_job job[FAST_BATCH];
+	struct fast_job job[FAST_BATCH] __rte_cache_aligned;
 	struct fast_mbufs mbufs;
 	uint16_t taken;
 
 	if (unlikely(!fast_mbufs_init(&mbufs, pool, vq->port_id)))
 		return 0;
-	taken = split_fast_decode_rx(vq, job, RTE_MIN(n, FAST_BATCH), mbufs.max_len);
+	if (fast_keeps_pages(vq))
+		taken = split_fast_decode_rx(vq, job, RTE_MIN(n, FAST_BATCH), mbufs.max_len, true);
+	else
+		taken = split_fast_decode_rx(vq, job, RTE_MIN(n, FAST_BATCH), mbufs.max_len, false);
 	taken = fast_plain_headers(vq, job, taken);
 	/* Too few mbufs for all may be enough for some. */
 	if (unlikely(taken == 0 || rte_mempool_get_bulk(pool, (void **)pkts, taken) != 0))
@@ -159,42 +164,33 @@ split_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_
 }
 
 /** First pass of up to @p n <= FAST_BATCH packets for the guest. @return how many are ordinary. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 split_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast_job *job,
-	uint16_t n, struct fast_sum *sum)
+	uint16_t n, const bool keep)
 {
 	const uint32_t hdr_len = vq->hdr_len;
-	const struct rte_mempool *pool = pkts[0]->pool;
 	struct split_fast_ring ring = split_fast_ring_of(vq);
 	union split_fast_word desc;
 	struct fast_place place;
 	uint64_t gpa;
-	uint64_t bytes = 0;
-	bool same = true;
 	uint16_t i;
 
 	split_fast_prefetch(vq, &ring, n);
+	n = fast_take_packets(pkts, job, n);
 	fast_place_init(&place, vq, DYNVHOST_MEM_WRITE);
 	for (i = 0; i < n; i++) {
-		uint32_t need;
+		const uint32_t need = hdr_len + job[i].len;
 
-		if (unlikely(!fast_is_ordinary(pkts[i]) ||
-			     !split_fast_load(&ring, &job[i].id, &desc, &gpa)))
+		if (unlikely(!split_fast_load(&ring, &job[i].id, &desc, &gpa)))
 			break;
-		need = hdr_len + pkts[i]->data_len;
 		if (unlikely(desc.flags != VRING_DESC_F_WRITE || desc.len < need))
 			break;
-		job[i].guest = fast_find(&place, vq, gpa, desc.len, 0, need, DYNVHOST_MEM_WRITE);
+		job[i].guest = fast_find(&place, vq, gpa, desc.len, need, DYNVHOST_MEM_WRITE, keep);
 		if (unlikely(job[i].guest == NULL))
 			break;
 		rte_prefetch0(job[i].guest);
 		fast_prefetch_write(job[i].guest + hdr_len);
-		job[i].len = need - hdr_len;
-		bytes += job[i].len;
-		same = same && pkts[i]->pool == pool;
 	}
-	sum->bytes = bytes;
-	sum->same_pool = same;
 	return i;
 }
 
@@ -202,17 +198,19 @@ split_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fast
 static inline uint16_t
 split_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, uint64_t *bytes)
 {
-	struct fast_job job[FAST_BATCH];
-	struct fast_sum sum;
+	struct fast_job job[FAST_BATCH] __rte_cache_aligned;
 	uint16_t taken;
 
-	taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), &sum);
+	if (fast_keeps_pages(vq))
+		taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), true);
+	else
+		taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), false);
 	if (unlikely(taken == 0))
 		return 0;
 	vq->fast->enqueue(job, pkts, taken, vq->hdr_len);
 	split_fast_push(vq, job, taken, true, vq->hdr_len);
-	*bytes += sum.bytes;
-	fast_free(pkts, taken, sum.same_pool);
+	*bytes += fast_bytes(job, taken);
+	fast_free(pkts, taken);
 	return taken;
 }
 

@@ -24,7 +24,7 @@
 #include "defer.h"
 #include "virtqueue.h"
 
-/** What one burst has done; published and counted at its end. */
+/** What a burst has done that is not of ordinary packets alone; published and counted at its end. */
 struct split_burst {
 	uint16_t available; /**< chains seen at the beginning and not yet taken */
 	uint16_t first;     /**< used index at the beginning */
@@ -33,6 +33,19 @@ struct split_burst {
 	uint32_t dropped;
 	uint64_t bytes;
 };
+
+/** A burst that began with @p available chains, and has taken @p taken ordinary packets so far. */
+static inline struct split_burst
+split_burst_of(const struct dynvhost_vq *vq, uint16_t available, uint16_t taken, uint64_t bytes)
+{
+	return (struct split_burst){
+		.available = (uint16_t)(available - taken),
+		.first = (uint16_t)(vq->split.last_used - taken),
+		.packets = taken,
+		.ordinary = taken,
+		.bytes = bytes,
+	};
+}
 
 /** Where the driver says which used index it waits for (VIRTIO_F_EVENT_IDX). */
 static inline const uint16_t *
