@@ -276,6 +276,85 @@ rest_of_a_chain_that_another_back_end_used_is_no_buffer(void **state)
 	assert_false(bed_has_used(bed));
 }
 
+/* Packets number 0 to n - 1, in chains of 1 to 3 slots. @return slots taken. */
+static uint16_t
+slots_of(uint32_t n)
+{
+	return (uint16_t)(n / 3 * 6 + (n % 3 == 2 ? 3 : n % 3));
+}
+
+/* As QEMU does without a back-end: give a buffer back unsent, by its first slot alone. */
+static void
+drop(struct bed *bed, uint16_t slot, uint16_t slots)
+{
+	struct vring_packed_desc *desc = bed->packed.desc;
+
+	desc[slot].id = desc[slot + slots - 1].id;
+	desc[slot].len = 0;
+	desc[slot].flags = desc[slot].flags & PACKED_RING_AVAIL ? BITS : 0;
+}
+
+/*
+ * The front-end knows the ring's beginning, and drops so many buffers there while @p left before
+ * them have not been given back.
+ */
+static void
+drop_and_resume(uint32_t left, uint32_t dropped)
+{
+	const uint16_t size = 32;
+	const uint32_t all = left + dropped + 3;
+	struct bed *bed = open_bed(BED_DEQUEUE, size);
+	struct ring_used used;
+	uint32_t sent, k;
+
+	for (k = 0; k < (uint32_t)size - slots_of(left); k++) {
+		bed_send_plain(bed, 60, k);
+		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+		bed_expect_packet(bed->pkts[0], 60, k, BED_ROOM);
+		assert_true(bed_collect(bed, &used));
+	}
+	for (sent = 0; sent < all; sent++)
+		bed_send(bed, BED_SHAPE_DIRECT, (uint32_t[]){40, 20, 20}, (uint16_t)(1 + sent % 3),
+			sent);
+	for (k = left; k < left + dropped; k++)
+		drop(bed, (uint16_t)(slots_of(k) - slots_of(left)), (uint16_t)(1 + k % 3));
+	k = size + slots_of(left + dropped) - slots_of(left);
+	assert_int_equal(die_and_start(bed, bed_base(bed, k)), 0);
+	assert_int_equal(take_some(bed, 32, left + dropped), 3);
+	for (k = 0; k < all; k++) {
+		assert_true(bed_collect(bed, &used));
+		assert_int_equal(used.len, 0);
+	}
+	assert_false(bed_has_used(bed));
+	bed_teardown(NULL);
+}
+
+static void
+what_the_front_end_drops_holds_up_nothing(void **state)
+{
+	uint32_t left, dropped;
+
+	for (left = 0; left <= 6; left++)
+		for (dropped = 1; dropped <= 4; dropped++)
+			drop_and_resume(left, dropped);
+}
+
+static void
+buffers_to_be_written_are_not_given_back_unwritten(void **state)
+{
+	struct bed *bed = open_bed(BED_ENQUEUE, 16);
+	unsigned int i;
+
+	for (i = 0; i < 8; i++)
+		bed_offer_plain(bed, 2048);
+	drop(bed, 3, 1);
+	dynvhost_vq_stop(&bed->vq);
+	bed_freeze(bed);
+	bed->setup.base = bed_base(bed, 4);
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -ENOTRECOVERABLE);
+	bed_expect_memory(bed);
+}
+
 /* Whatever the descriptors say, the position is one of the ring. */
 static void
 any_descriptors_are_survived(void **state)
@@ -319,6 +398,8 @@ main(void)
 		BED_TEST(ring_that_does_not_tell_is_refused_and_left_alone),
 		BED_TEST(ring_without_our_mark_is_where_the_front_end_says),
 		BED_TEST(rest_of_a_chain_that_another_back_end_used_is_no_buffer),
+		BED_TEST(what_the_front_end_drops_holds_up_nothing),
+		BED_TEST(buffers_to_be_written_are_not_given_back_unwritten),
 		BED_TEST(any_descriptors_are_survived),
 	};
 

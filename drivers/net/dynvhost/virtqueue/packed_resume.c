@@ -22,6 +22,7 @@ struct resume_scan {
 	uint32_t open;   /**< slots before it that are not used: the driver waits for them */
 	uint32_t strays; /**< slots before those that are not used either */
 	uint32_t stray;  /**< the last such slot */
+	bool writable;   /**< one of them is for the device to write */
 };
 
 static bool
@@ -86,6 +87,7 @@ resume_scan(const struct vring_packed_desc *desc, uint32_t size, struct resume_s
 		} else {
 			scan->strays++;
 			scan->stray = slot;
+			scan->writable |= (desc[slot].flags & VRING_DESC_F_WRITE) != 0;
 		}
 	}
 	return true;
@@ -113,7 +115,7 @@ resume_is_behind_chain(const struct vring_packed_desc *desc, uint32_t size,
 	       desc[resume_back(size, scan->driver, scan->open + 1).slot].id;
 }
 
-/** Publish a burst whose first descriptor has its id and length, and lacks its flags. */
+/** Publish a burst towards the guest: its first descriptor has id and length, and lacks its flags. */
 static void
 resume_publish(struct vring_packed_desc *desc)
 {
@@ -126,6 +128,36 @@ resume_publish(struct vring_packed_desc *desc)
 	__atomic_store_n(&desc->flags, flags, __ATOMIC_RELEASE);
 }
 
+/**
+ * Give back, with nothing written, what lies unused before our position, the last ones first: the
+ * driver waits at the first one. A chain has its id in its last slot, and in its first one once a
+ * back-end has begun to give it back.
+ */
+static void
+resume_give_back(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan)
+{
+	bool behind = false; /* the slot behind this one is one of these */
+	uint16_t id = 0;
+	uint32_t n;
+
+	for (n = scan->open + 1; n <= size; n++) {
+		struct vring_packed_desc *at = &desc[resume_back(size, scan->driver, n).slot];
+		uint16_t flags = __atomic_load_n(&at->flags, __ATOMIC_RELAXED);
+
+		if (((flags & RESUME_AVAIL) != 0) == ((flags & RESUME_USED) != 0)) {
+			behind = false;
+			continue;
+		}
+		if (!behind || !(flags & VRING_DESC_F_NEXT))
+			id = at->id;
+		behind = true;
+		at->id = id;
+		at->len = 0;
+		flags = flags & RESUME_AVAIL ? RESUME_AVAIL | RESUME_USED : 0;
+		__atomic_store_n(&at->flags, flags, __ATOMIC_RELEASE);
+	}
+}
+
 int
 packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_packed_pos *pos)
 {
@@ -135,16 +167,21 @@ packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_
 
 	if (!resume_scan(desc, size, &scan))
 		return -ENOTRECOVERABLE;
-	if (resume_is_behind_chain(desc, size, &scan, *pos))
-		return 0;
 	found = resume_back(size, scan.driver, scan.open);
+	if (resume_is_behind_chain(desc, size, &scan, *pos))
+		found = *pos;
 	agreed = found.slot == pos->slot && found.wrap == pos->wrap;
-	/* A burst leaves one slot for the end: the one that publishes all others. */
-	if (scan.strays > 1 && !agreed)
+	/* A burst leaves one slot for the end: the one that publishes all others. A front-end that
+	 * drops what the guest sends meanwhile leaves more, and says where it stopped.
+	 */
+	if (scan.strays > 1 && (!agreed || scan.writable))
 		return -ENOTRECOVERABLE;
 	*pos = found;
-	if (scan.strays != 1)
+	if (scan.strays == 0)
 		return 0;
-	resume_publish(&desc[scan.stray]);
+	if (scan.writable)
+		resume_publish(&desc[scan.stray]);
+	else
+		resume_give_back(desc, size, &scan);
 	return 1;
 }

@@ -21,6 +21,11 @@
  * marked. Other back-ends do not; therefore a ring that we work on bears a mark of ours, in the
  * field of the device event area that no driver reads while the event's flags say on or off. In a
  * ring without the mark the front-end's word holds.
+ *
+ * QEMU drops what the guest sends while there is no back-end, beginning at the position that it
+ * knows, which the ring may have passed many times. If there is a buffer then that seems to be the
+ * next one, it is given back before those that the driver waits for, and we are told the position
+ * behind it. What was left out is given back unsent, else the driver would wait for it for ever.
  */
 
 #include <stdint.h>
@@ -34,12 +39,12 @@
 
 /**
  * Find the position in a marked ring of @p size descriptors, control's, with the queue outside. If
- * the last burst was cut off before it was published, it is published now: the driver must see the
- * used descriptors in order.
+ * the last burst was cut off before it was published, it is published now, and what a front-end has
+ * left out is given back: the driver must see the used descriptors in order.
  *
  * @param pos  what the front-end says; receives the position.
- * @return 0; 1: and a burst was published; -ENOTRECOVERABLE: the descriptors do not tell, and nothing
- *         has been written.
+ * @return 0; 1: and buffers were given back; -ENOTRECOVERABLE: the descriptors do not tell, and
+ *         nothing has been written.
  */
 int
 packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_packed_pos *pos);
