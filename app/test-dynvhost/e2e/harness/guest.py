@@ -34,7 +34,8 @@ class Guest:
     devices (which start with a comma), each with so many pairs of `queues`; a front-end that
     `listens` has the switch connect to it. `kernel` are options of the guest's kernel, `machine`
     those of QEMU's. One with an `incoming` socket waits for another one to migrate there, whose
-    name it has as its `station`. Started at once; `wait_ready` tells when it can be talked to.
+    name it has as its `station`; it does not run before `resume`. Started at once; `wait_ready`
+    tells when it can be talked to.
     """
 
     def __init__(self, lab: Lab, name: str, sockets: Sequence[Path],
@@ -110,7 +111,7 @@ class Guest:
         return argv
 
     def _incoming_argv(self) -> list[str]:
-        return ['-incoming', f'unix:{self.incoming}'] if self.incoming else []
+        return ['-incoming', f'unix:{self.incoming}', '-S'] if self.incoming else []
 
     def start(self) -> None:
         """Start QEMU, also again after `kill` or `stop`."""
@@ -200,8 +201,8 @@ class Guest:
         self.qmp('migrate', uri=f'unix:{target.incoming}')
 
     def wait_migrated(self, timeout: float) -> dict[str, Any]:
-        """Wait until the guest has moved; it is to be talked to at its new place from then on.
-        Returns what QEMU has counted."""
+        """Wait until the guest has moved; at its new place it waits for `resume`. Returns what
+        QEMU has counted."""
         return until(self._migrated, timeout, f'{self.name} to migrate', every=0.1)
 
     def _migrated(self) -> dict[str, Any] | None:
@@ -210,6 +211,14 @@ class Guest:
         check(status not in ('failed', 'cancelled'), f'{self.name} does not migrate: {told}')
         # QEMU adds up a moment after the end.
         return told if status == 'completed' and told['total-time'] > 0 else None
+
+    def wait_arrived(self) -> None:
+        """Wait until a guest that migrates here is here as a whole."""
+        until(lambda: self.qmp('query-status')['status'] == 'paused', START_SECONDS,
+              f'{self.name} to be complete')
+
+    def resume(self) -> None:
+        self.qmp('cont')
 
     def quit(self) -> None:
         """End QEMU in the orderly way, whatever the guest does."""
