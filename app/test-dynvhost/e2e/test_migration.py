@@ -176,7 +176,7 @@ class Bench:
         """Where the guest will be: on the port that is free."""
         self.turns += 1
         return self._moving(TARGET if self.guest.name == SOURCE else SOURCE,
-                            incoming=self.lab.path(f'migrate{self.turns}'))
+                            incoming=self.lab.path(f'migrate{self.turns}'), paused=True)
 
     def _arrive(self, target: Guest, least: int) -> dict[str, Any]:
         """Have QEMU take the last step, and compare; the switch must have been able to write to so

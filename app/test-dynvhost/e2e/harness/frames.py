@@ -5,7 +5,7 @@
 
 import random
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .errors import Failure
@@ -18,7 +18,8 @@ HEADER = struct.Struct('!6s6s2sI')
 
 PCAP_FILE = struct.Struct('<IHHiIII')
 PCAP_RECORD = struct.Struct('<IIII')
-PCAP_MAGICS = (0xa1b2c3d4, 0xa1b23c4d)  # microseconds, nanoseconds
+PCAP_MAGIC = 0xa1b2c3d4
+PCAP_UNITS = {PCAP_MAGIC: 1e-6, 0xa1b23c4d: 1e-9}  # of a second
 LINKTYPE_ETHERNET = 1
 SNAP_LENGTH = 65535
 
@@ -32,7 +33,7 @@ def make(sizes: Iterable[int], seed: int = 1) -> list[bytes]:
 
 def write(path: Path, frames: Sequence[bytes]) -> None:
     with open(path, 'wb') as out:
-        out.write(PCAP_FILE.pack(PCAP_MAGICS[0], 2, 4, 0, 0, SNAP_LENGTH, LINKTYPE_ETHERNET))
+        out.write(PCAP_FILE.pack(PCAP_MAGIC, 2, 4, 0, 0, SNAP_LENGTH, LINKTYPE_ETHERNET))
         for number, frame in enumerate(frames):
             out.write(PCAP_RECORD.pack(number, 0, len(frame), len(frame)) + frame)
 
@@ -42,23 +43,32 @@ def file_size(frames: Sequence[bytes]) -> int:
     return PCAP_FILE.size + sum(PCAP_RECORD.size + len(frame) for frame in frames)
 
 
-def read(path: Path) -> list[bytes]:
-    """All complete frames in a capture that may still be growing."""
+def _records(path: Path) -> Iterator[tuple[float, bytes]]:
+    """When (in seconds) and what, of all complete frames in a capture that may still be growing."""
     data = path.read_bytes() if path.exists() else b''
     if len(data) < PCAP_FILE.size:
-        return []
-    if PCAP_FILE.unpack_from(data)[0] not in PCAP_MAGICS:
+        return
+    magic = PCAP_FILE.unpack_from(data)[0]
+    if magic not in PCAP_UNITS:
         raise Failure(f'{path.name} is no little-endian pcap file')
-    frames = []
     offset = PCAP_FILE.size
     while offset + PCAP_RECORD.size <= len(data):
-        _, _, captured, _ = PCAP_RECORD.unpack_from(data, offset)
+        seconds, units, captured, _ = PCAP_RECORD.unpack_from(data, offset)
         offset += PCAP_RECORD.size
         if offset + captured > len(data):
             break
-        frames.append(data[offset:offset + captured])
+        yield seconds + units * PCAP_UNITS[magic], data[offset:offset + captured]
         offset += captured
-    return frames
+
+
+def read(path: Path) -> list[bytes]:
+    """All complete frames in a capture that may still be growing."""
+    return [frame for _, frame in _records(path)]
+
+
+def times(path: Path, source: bytes) -> list[float]:
+    """When the frames from this address were captured, in seconds."""
+    return [when for when, frame in _records(path) if frame[6:12] == source]
 
 
 def compare(sent: Sequence[bytes], received: Sequence[bytes]) -> None:

@@ -34,8 +34,8 @@ class Guest:
     devices (which start with a comma), each with so many pairs of `queues`; a front-end that
     `listens` has the switch connect to it. `kernel` are options of the guest's kernel, `machine`
     those of QEMU's. One with an `incoming` socket waits for another one to migrate there, whose
-    name it has as its `station`; it does not run before `resume`. Started at once; `wait_ready`
-    tells when it can be talked to.
+    name it has as its `station`; there it goes on at once, a `paused` one not before `resume`.
+    Started at once; `wait_ready` tells when it can be talked to.
     """
 
     def __init__(self, lab: Lab, name: str, sockets: Sequence[Path],
@@ -43,8 +43,8 @@ class Guest:
                  max_memory_mb: int = 0, devices: Sequence[str] = (),
                  modules: Sequence[str] = (), nic: str = '', queues: int = 1,
                  listens: bool = False, kernel: str = '', machine: str = '',
-                 incoming: Path | None = None, station: str = '', cpus: int = 1,
-                 accel: str | None = None) -> None:
+                 incoming: Path | None = None, paused: bool = False, station: str = '',
+                 cpus: int = 1, accel: str | None = None) -> None:
         self.lab = lab
         self.name = name
         self.sockets = list(sockets)
@@ -60,6 +60,7 @@ class Guest:
         self.kernel = kernel
         self.machine = machine
         self.incoming = incoming
+        self.paused = paused
         self.station = station or name
         self.cpus = cpus
         self._accel = accel or accelerator(lab.settings)
@@ -95,6 +96,10 @@ class Guest:
         return ['-m', size + more, '-numa', 'node,memdev=ram',
                 '-object', f'memory-backend-memfd,id=ram,size={size},share=on{pages}']
 
+    def mac(self, index: int = 0) -> str:
+        """The address of the i-th device."""
+        return f'52:54:00:{_number(self.station):02x}:00:{index:02x}'
+
     def _network_argv(self) -> list[str]:
         # QEMU 7.2 crashes with MSI-X and vhost-user unless KVM does the interrupts.
         vectors = '' if self._accel == 'kvm' else ',vectors=0'
@@ -103,7 +108,7 @@ class Guest:
         multiqueue = ',mq=on' if self.queues > 1 else ''
         argv = []
         for index, socket in enumerate(self.sockets):
-            mac = f'52:54:00:{_number(self.station):02x}:00:{index:02x}'
+            mac = self.mac(index)
             argv += ['-chardev', f'socket,id=vu{index},path={socket}{role}',
                      '-netdev', f'vhost-user,id=net{index},chardev=vu{index}{queues}',
                      '-device', f'virtio-net-pci,netdev=net{index},mac={mac},romfile={multiqueue}'
@@ -111,7 +116,9 @@ class Guest:
         return argv
 
     def _incoming_argv(self) -> list[str]:
-        return ['-incoming', f'unix:{self.incoming}', '-S'] if self.incoming else []
+        if self.incoming is None:
+            return []
+        return ['-incoming', f'unix:{self.incoming}', *(['-S'] if self.paused else [])]
 
     def start(self) -> None:
         """Start QEMU, also again after `kill` or `stop`."""
@@ -201,8 +208,8 @@ class Guest:
         self.qmp('migrate', uri=f'unix:{target.incoming}')
 
     def wait_migrated(self, timeout: float) -> dict[str, Any]:
-        """Wait until the guest has moved; at its new place it waits for `resume`. Returns what
-        QEMU has counted."""
+        """Wait until the guest has moved; it is to be talked to at its new place from then on.
+        Returns what QEMU has counted."""
         return until(self._migrated, timeout, f'{self.name} to migrate', every=0.1)
 
     def _migrated(self) -> dict[str, Any] | None:
