@@ -81,6 +81,22 @@ log_count_range(const struct log *log, uint64_t gpa, uint64_t len)
 	return n;
 }
 
+/* What the front-end calls the used area, and asks to have logged. */
+static uint64_t
+log_used_gpa(const struct rig *rig, unsigned int index)
+{
+	const struct nic_ring *ring = &rig->nic.ring[index];
+
+	return nic_is_packed(&rig->nic) ? ring->packed.device_gpa : ring->ring.used_gpa;
+}
+
+static uint64_t
+log_used_len(const struct rig *rig, unsigned int index)
+{
+	return nic_is_packed(&rig->nic) ? PACKED_RING_EVENT_BYTES
+					: split_ring_used_bytes(rig->nic.ring[index].ring.num);
+}
+
 static void
 log_set_addr(struct rig *rig, unsigned int index, bool log)
 {
@@ -91,7 +107,7 @@ log_set_addr(struct rig *rig, unsigned int index, bool log)
 		.desc_uva = ring.desc_uva,
 		.avail_uva = ring.avail_uva,
 		.used_uva = ring.used_uva,
-		.log_gpa = rig->nic.ring[index].ring.used_gpa,
+		.log_gpa = log_used_gpa(rig, index),
 	};
 
 	fe_set_vring_addr_raw(&rig->fe, &addr, FE_OK);
@@ -120,26 +136,27 @@ log_end(struct rig *rig)
 	log_set_addr(rig, NIC_TX(0), false);
 }
 
-static uint64_t
-log_used_len(const struct rig *rig, unsigned int index)
+static bool
+log_touches(uint64_t page, uint64_t gpa, uint64_t len)
 {
-	return split_ring_used_bytes(rig->nic.ring[index].ring.num);
+	return page + PAGE > gpa && page < gpa + len;
 }
 
-/* Whether the device may write to a page: receive buffers and used rings. */
+/* Whether the device may write to a page: receive buffers, used rings, descriptors of packed ones. */
 static bool
 log_is_devices(const struct rig *rig, uint64_t page)
 {
-	const struct nic_ring *rx = &rig->nic.ring[NIC_RX(0)];
-	const uint64_t buffers = (uint64_t)rx->ring.num * rig->nic.config.buf_len;
+	const uint16_t size = rig->nic.config.ring_size;
 	unsigned int i;
 
-	if (page + PAGE > rx->buf_gpa && page < rx->buf_gpa + buffers)
+	if (log_touches(page, rig->nic.ring[NIC_RX(0)].buf_gpa,
+		    (uint64_t)size * rig->nic.config.buf_len))
 		return true;
 	for (i = NIC_RX(0); i <= NIC_TX(0); i++) {
-		uint64_t used = rig->nic.ring[i].ring.used_gpa;
-
-		if (page + PAGE > used && page < used + log_used_len(rig, i))
+		if (log_touches(page, log_used_gpa(rig, i), log_used_len(rig, i)))
+			return true;
+		if (nic_is_packed(&rig->nic) && log_touches(page, rig->nic.ring[i].packed.desc_gpa,
+							packed_ring_desc_bytes(size)))
 			return true;
 	}
 	return false;
@@ -269,12 +286,12 @@ test_c73_log_fd_is_taken_and_closed(void **state)
 }
 
 static void
-test_c74_every_page_that_the_device_writes_is_logged(void **state)
+log_every_page(const struct rig_config *config)
 {
 	struct rig *rig = rig_main();
 	uint8_t *before;
 
-	rig_open(rig, NULL);
+	rig_open(rig, config);
 	log_make(&log_main, 0);
 	log_begin(rig, &log_main);
 	before = log_copy_ram(rig);
@@ -282,6 +299,20 @@ test_c74_every_page_that_the_device_writes_is_logged(void **state)
 	nic_stop(&rig->nic);
 	log_expect_complete(rig, &log_main, before);
 	free(before);
+}
+
+static void
+test_c74_every_page_that_the_device_writes_is_logged(void **state)
+{
+	log_every_page(NULL);
+}
+
+static void
+test_c74_every_page_that_the_device_writes_is_logged_with_packed_rings(void **state)
+{
+	const struct rig_config config = {.nic.features = NIC_FEATURES | BIT(VIRTIO_F_RING_PACKED)};
+
+	log_every_page(&config);
 }
 
 static void
@@ -428,6 +459,7 @@ main(void)
 		LOG_TEST(test_c73_ranges_that_are_none_close_the_connection),
 		LOG_TEST(test_c73_log_fd_is_taken_and_closed),
 		LOG_TEST(test_c74_every_page_that_the_device_writes_is_logged),
+		LOG_TEST(test_c74_every_page_that_the_device_writes_is_logged_with_packed_rings),
 		LOG_TEST(test_c74_a_ring_that_starts_during_a_migration_is_logged),
 		LOG_TEST(test_c75_ring_is_logged_by_its_flag_alone),
 		LOG_TEST(test_c75_nothing_is_logged_after_a_cancelled_migration),
