@@ -9,19 +9,12 @@
  */
 
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <linux/virtio_config.h>
-#include <linux/virtio_net.h>
 
 #include <bus_vdev_driver.h>
 #include <ethdev_vdev.h>
 #include <rte_bus_vdev.h>
 #include <rte_ether.h>
-#include <rte_malloc.h>
 
 #include "dynvhost_compat.h"
 #include "dynvhost_ethdev.h"
@@ -33,22 +26,6 @@
 /** Data room of receive mbufs that the virtqueues ask for (virtqueue.h). */
 #define ETHDEV_MIN_RX_ROOM 64
 static_assert(ETHDEV_MAX_MTU + ETHDEV_OVERHEAD <= DYNVHOST_VQ_MAX_FRAME, "every MTU can be moved");
-
-#define ETHDEV_BIT(n) (UINT64_C(1) << (n))
-
-/**
- * What front-ends may use beyond the baseline of vhost-user. GPA_ADDRESSES takes nothing from us: a
- * front-end that has it names guest addresses as its own in the memory table, which is where ring
- * addresses are looked up.
- */
-#define ETHDEV_PROTOCOL_FEATURES                                                         \
-	(ETHDEV_BIT(VU_PF_MQ) | ETHDEV_BIT(VU_PF_LOG_SHMFD) | ETHDEV_BIT(VU_PF_RARP) |   \
-		ETHDEV_BIT(VU_PF_REPLY_ACK) | ETHDEV_BIT(VU_PF_NET_MTU) |                \
-		ETHDEV_BIT(VU_PF_RESET_DEVICE) | ETHDEV_BIT(VU_PF_CONFIGURE_MEM_SLOTS) | \
-		ETHDEV_BIT(VU_PF_STATUS) | ETHDEV_BIT(VU_PF_GPA_ADDRESSES))
-
-/** Makes working out a link and setting it one step; never held in a callback. */
-static pthread_mutex_t ethdev_link_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static TAILQ_HEAD(, dynvhost_dev) ethdev_list = TAILQ_HEAD_INITIALIZER(ethdev_list);
 static pthread_mutex_t ethdev_list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -81,84 +58,6 @@ dynvhost_dev_foreach(void (*visit)(struct dynvhost_dev *dev, void *opaque), void
 	pthread_mutex_unlock(&ethdev_list_lock);
 }
 
-/** Set the link as guest, application and port state together say. Any thread. */
-static void
-ethdev_set_link(struct dynvhost_dev *dev, bool tell)
-{
-	struct rte_eth_dev *eth_dev = dev->eth_dev;
-	struct rte_eth_link link = {
-		.link_speed = RTE_ETH_SPEED_NUM_10G,
-		.link_duplex = RTE_ETH_LINK_FULL_DUPLEX,
-		.link_autoneg = RTE_ETH_LINK_FIXED,
-	};
-	bool changed;
-
-	pthread_mutex_lock(&ethdev_link_lock);
-	if (eth_dev->data->dev_started && atomic_load(&dev->link_ready) &&
-		atomic_load(&dev->link_admin))
-		link.link_status = RTE_ETH_LINK_UP;
-	changed = rte_eth_linkstatus_set(eth_dev, &link) == 0;
-	pthread_mutex_unlock(&ethdev_link_lock);
-	if (changed && tell)
-		rte_eth_dev_callback_process(eth_dev, RTE_ETH_EVENT_INTR_LSC, NULL);
-}
-
-/** News from the control thread, no lock held. */
-static void
-ethdev_link_changed(void *opaque, bool up, int numa_node)
-{
-	struct dynvhost_dev *dev = opaque;
-
-	/* Applications take mempools and lcores from there when they configure the port next. */
-	if (numa_node >= 0)
-		dev->eth_dev->data->numa_node = numa_node;
-	atomic_store(&dev->link_ready, up);
-	ethdev_set_link(dev, true);
-}
-
-static void
-ethdev_ring_changed(void *opaque, uint16_t ring, bool enabled)
-{
-	struct dynvhost_dev *dev = opaque;
-
-	atomic_store(&dev->ring_state[ring].enabled, enabled);
-	if (dev->eth_dev->data->dev_started)
-		rte_eth_dev_callback_process(dev->eth_dev, RTE_ETH_EVENT_QUEUE_STATE, NULL);
-}
-
-static void
-ethdev_mtu_changed(void *opaque, uint16_t mtu)
-{
-	struct dynvhost_dev *dev = opaque;
-
-	atomic_store(&dev->mtu, mtu);
-	dev->eth_dev->data->mtu = mtu;
-}
-
-static void
-ethdev_rings_changed(void *opaque)
-{
-	dynvhost_queues_bind(opaque);
-	dynvhost_intr_rings_changed(opaque);
-}
-
-static void
-ethdev_kick_changed(void *opaque, uint16_t ring, int fd)
-{
-	dynvhost_intr_kick_changed(opaque, ring, fd);
-}
-
-static const struct dynvhost_session_hooks ethdev_session_hooks = {
-	.rings_changed = ethdev_rings_changed,
-	.kick_changed = ethdev_kick_changed,
-};
-
-static const struct dynvhost_backend_ops ethdev_backend_ops = {
-	.link_changed = ethdev_link_changed,
-	.ring_changed = ethdev_ring_changed,
-	.mtu_changed = ethdev_mtu_changed,
-};
-
 static int
 ethdev_configure(struct rte_eth_dev *eth_dev)
 {
@@ -181,7 +80,7 @@ ethdev_start(struct rte_eth_dev *eth_dev)
 	dynvhost_queues_start(eth_dev);
 	/* ethdev says "started" only after this returns; the link may be up from now on. */
 	eth_dev->data->dev_started = 1;
-	ethdev_set_link(dev, false);
+	dynvhost_link_set(dev, false);
 	return 0;
 }
 
@@ -192,7 +91,7 @@ ethdev_stop(struct rte_eth_dev *eth_dev)
 
 	eth_dev->data->dev_started = 0;
 	dynvhost_queues_stop(eth_dev);
-	ethdev_set_link(dev, false);
+	dynvhost_link_set(dev, false);
 	return 0;
 }
 
@@ -257,37 +156,6 @@ ethdev_txq_info_get(struct rte_eth_dev *eth_dev, uint16_t q, struct rte_eth_txq_
 	info->nb_desc = dev->txq[q].n_desc;
 }
 
-static int
-ethdev_link_update(struct rte_eth_dev *eth_dev, int wait_to_complete)
-{
-	/* The control thread keeps the link up to date. */
-	RTE_SET_USED(eth_dev);
-	RTE_SET_USED(wait_to_complete);
-	return 0;
-}
-
-static int
-ethdev_set_admin(struct rte_eth_dev *eth_dev, bool up)
-{
-	struct dynvhost_dev *dev = eth_dev->data->dev_private;
-
-	atomic_store(&dev->link_admin, up);
-	ethdev_set_link(dev, false);
-	return 0;
-}
-
-static int
-ethdev_set_link_up(struct rte_eth_dev *eth_dev)
-{
-	return ethdev_set_admin(eth_dev, true);
-}
-
-static int
-ethdev_set_link_down(struct rte_eth_dev *eth_dev)
-{
-	return ethdev_set_admin(eth_dev, false);
-}
-
 /** A guest's port delivers every frame that the guest sends: these modes are always on. */
 static int
 ethdev_accept_mode(struct rte_eth_dev *eth_dev)
@@ -314,32 +182,6 @@ ethdev_mtu_set(struct rte_eth_dev *eth_dev, uint16_t mtu)
 	return 0;
 }
 
-/** Free what ethdev_build() has made, in reverse; parts that were not made are NULL. */
-static void
-ethdev_dismantle(struct dynvhost_dev *dev)
-{
-	if (dev->backend != NULL)
-		dynvhost_backend_destroy(dev->backend);
-	dynvhost_intr_release(dev);
-	dynvhost_mem_destroy(dev->mem);
-	for (uint16_t ring = 0; dev->vq != NULL && ring < 2 * dev->n_pairs; ring++)
-		dynvhost_vq_fini(&dev->vq[ring]);
-	rte_free(dev->gate);
-	rte_free(dev->ring_state);
-	rte_free(dev->stats_base);
-	rte_free(dev->vq);
-	rte_free(dev->txq);
-	rte_free(dev->rxq);
-	dev->backend = NULL;
-	dev->mem = NULL;
-	dev->gate = NULL;
-	dev->ring_state = NULL;
-	dev->stats_base = NULL;
-	dev->vq = NULL;
-	dev->txq = NULL;
-	dev->rxq = NULL;
-}
-
 static int
 ethdev_close(struct rte_eth_dev *eth_dev)
 {
@@ -350,7 +192,7 @@ ethdev_close(struct rte_eth_dev *eth_dev)
 	pthread_mutex_lock(&ethdev_list_lock);
 	TAILQ_REMOVE(&ethdev_list, dev, next);
 	pthread_mutex_unlock(&ethdev_list_lock);
-	ethdev_dismantle(dev);
+	dynvhost_dismantle(dev);
 	/* The address is part of the private data, which ethdev frees by itself. */
 	eth_dev->data->mac_addrs = NULL;
 	DYNVHOST_LOG(driver, INFO, dev->name, "port closed, %s %s", dev->args.iface,
@@ -364,8 +206,8 @@ static const struct eth_dev_ops ethdev_ops = {
 	.dev_stop = ethdev_stop,
 	.dev_close = ethdev_close,
 	.dev_infos_get = ethdev_infos_get,
-	.dev_set_link_up = ethdev_set_link_up,
-	.dev_set_link_down = ethdev_set_link_down,
+	.dev_set_link_up = dynvhost_set_link_up,
+	.dev_set_link_down = dynvhost_set_link_down,
 	.rx_queue_setup = ethdev_rx_queue_setup,
 	.tx_queue_setup = ethdev_tx_queue_setup,
 	.rx_queue_start = dynvhost_rx_queue_start,
@@ -377,7 +219,7 @@ static const struct eth_dev_ops ethdev_ops = {
 	.rx_queue_intr_disable = dynvhost_rx_queue_intr_disable,
 	.rxq_info_get = ethdev_rxq_info_get,
 	.txq_info_get = ethdev_txq_info_get,
-	.link_update = ethdev_link_update,
+	.link_update = dynvhost_link_update,
 	.promiscuous_enable = ethdev_accept_mode,
 	.promiscuous_disable = ethdev_accept_mode,
 	.allmulticast_enable = ethdev_accept_mode,
@@ -400,152 +242,13 @@ static const struct eth_dev_ops ethdev_secondary_ops = {
 	.dev_infos_get = ethdev_infos_get,
 	.rxq_info_get = ethdev_rxq_info_get,
 	.txq_info_get = ethdev_txq_info_get,
-	.link_update = ethdev_link_update,
+	.link_update = dynvhost_link_update,
 	.stats_get = dynvhost_stats_get,
 	.stats_reset = dynvhost_stats_reset,
 	.xstats_get = dynvhost_xstats_get,
 	.xstats_get_names = dynvhost_xstats_get_names,
 	.xstats_reset = dynvhost_stats_reset,
 };
-
-static uint64_t
-ethdev_features(const struct dynvhost_devargs *args)
-{
-	uint64_t features = ETHDEV_BIT(VIRTIO_NET_F_CTRL_VQ) | ETHDEV_BIT(VIRTIO_NET_F_CTRL_RX) |
-			    ETHDEV_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | ETHDEV_BIT(VIRTIO_NET_F_MQ) |
-			    ETHDEV_BIT(VIRTIO_NET_F_MTU) | ETHDEV_BIT(VIRTIO_F_ANY_LAYOUT) |
-			    ETHDEV_BIT(VIRTIO_F_VERSION_1) | ETHDEV_BIT(VU_F_LOG_ALL) |
-			    ETHDEV_BIT(VU_F_PROTOCOL_FEATURES) | dynvhost_offload_features(args);
-
-	if (args->mrg_rxbuf)
-		features |= ETHDEV_BIT(VIRTIO_NET_F_MRG_RXBUF);
-	if (args->packed)
-		features |= ETHDEV_BIT(VIRTIO_F_RING_PACKED);
-	if (args->in_order)
-		features |= ETHDEV_BIT(VIRTIO_F_IN_ORDER);
-	if (args->event_idx)
-		features |= ETHDEV_BIT(VIRTIO_RING_F_EVENT_IDX);
-	if (args->iommu_support)
-		features |= ETHDEV_BIT(VIRTIO_F_ACCESS_PLATFORM);
-	if (args->indirect)
-		features |= ETHDEV_BIT(VIRTIO_RING_F_INDIRECT_DESC);
-	return features;
-}
-
-static uint64_t
-ethdev_protocol_features(const struct dynvhost_devargs *args)
-{
-	/* An IOMMU's front-end is asked for translations. */
-	return ETHDEV_PROTOCOL_FEATURES | (args->iommu_support ? ETHDEV_BIT(VU_PF_BACKEND_REQ) : 0);
-}
-
-static int
-ethdev_build_queues(struct dynvhost_dev *dev, int socket)
-{
-	uint16_t n = dev->n_pairs;
-	int rc;
-
-	dev->rxq = rte_zmalloc_socket(NULL, n * sizeof(*dev->rxq), RTE_CACHE_LINE_SIZE, socket);
-	dynvhost_intr_init(dev);
-	dev->txq = rte_zmalloc_socket(NULL, n * sizeof(*dev->txq), RTE_CACHE_LINE_SIZE, socket);
-	dev->vq = rte_zmalloc_socket(NULL, 2 * n * sizeof(*dev->vq), RTE_CACHE_LINE_SIZE, socket);
-	dev->stats_base = rte_zmalloc(NULL, 2 * n * sizeof(*dev->stats_base), 0);
-	dev->ring_state = rte_zmalloc(NULL, 2 * n * sizeof(*dev->ring_state), 0);
-	dev->gate = rte_zmalloc(NULL, 2 * n * sizeof(struct dynvhost_gate *), 0);
-	if (dev->rxq == NULL || dev->txq == NULL || dev->vq == NULL || dev->stats_base == NULL ||
-		dev->ring_state == NULL || dev->gate == NULL)
-		return -ENOMEM;
-	for (uint16_t ring = 0; ring < 2 * n; ring++) {
-		rc = dynvhost_vq_init(&dev->vq[ring], ring, socket);
-		if (rc < 0)
-			return rc;
-		dev->vq[ring].port_id = dev->eth_dev->data->port_id;
-	}
-	for (uint16_t q = 0; q < n; q++) {
-		dev->rxq[q].vq = &dev->vq[DYNVHOST_RING_OF_RXQ(q)];
-		dev->txq[q].vq = &dev->vq[DYNVHOST_RING_OF_TXQ(q)];
-		dev->txq[q].retries = dev->args.tx_retries;
-		dynvhost_gate_init(&dev->rxq[q].gate);
-		dynvhost_gate_init(&dev->txq[q].gate);
-		dev->gate[2 * q] = &dev->rxq[q].gate;
-		dev->gate[2 * q + 1] = &dev->txq[q].gate;
-	}
-	return 0;
-}
-
-static int
-ethdev_build_memory(struct dynvhost_dev *dev)
-{
-	const struct dynvhost_mem_config config = {
-		.name = dev->name,
-		.mode = dev->args.map_mode,
-		.granule = dev->args.map_granule,
-		.max_bytes = dev->args.map_max,
-		.dump = dev->args.map_dump,
-		.require_seal = dev->args.map_require_seal,
-	};
-	int rc = dynvhost_mem_create(&config, &dev->mem);
-
-	if (rc < 0)
-		DYNVHOST_LOG(driver, ERR, dev->name, "guest memory cannot be served like this: %s",
-			dynvhost_mem_why(NULL));
-	return rc;
-}
-
-static int
-ethdev_build_backend(struct dynvhost_dev *dev)
-{
-	const struct dynvhost_backend_config config = {
-		.path = dev->args.iface,
-		.client = dev->args.client,
-		.reconnect_ms = dev->args.reconnect_ms,
-		.mode = dev->args.sock_mode,
-		.group = dev->args.sock_group,
-		.session =
-			{
-				.name = dev->name,
-				.features = ethdev_features(&dev->args),
-				.protocol_features = ethdev_protocol_features(&dev->args),
-				.max_mtu = dev->max_mtu,
-				.n_rings = 2 * dev->n_pairs,
-				.vq = dev->vq,
-				.n_gates = 2 * dev->n_pairs,
-				.gate = dev->gate,
-				.mem = dev->mem,
-				.idle_ms = dev->args.map_idle_ms,
-				.hooks = &ethdev_session_hooks,
-				.opaque = dev,
-			},
-		.ops = &ethdev_backend_ops,
-		.opaque = dev,
-	};
-	int rc = dynvhost_backend_create(&config, &dev->backend);
-
-	if (rc < 0)
-		DYNVHOST_LOG(driver, ERR, dev->name, "cannot %s %s: %s",
-			dev->args.client ? "connect to" : "listen at", dev->args.iface,
-			rc == -EADDRINUSE ? "another process listens there, or it is no socket"
-			: rc == -EDEADLK  ? "a port cannot be added within an event callback"
-					  : strerror(-rc));
-	return rc;
-}
-
-/** Make everything a port consists of. @return 0 or -errno, and then nothing is left behind. */
-static int
-ethdev_build(struct dynvhost_dev *dev, int socket)
-{
-	int rc;
-
-	dynvhost_gate_setup();
-	rc = ethdev_build_queues(dev, socket);
-	if (rc == 0)
-		rc = ethdev_build_memory(dev);
-	if (rc == 0)
-		rc = ethdev_build_backend(dev);
-	if (rc < 0)
-		ethdev_dismantle(dev);
-	return rc;
-}
 
 /** Locally administered, with the driver's initials and the port number. */
 static void
@@ -592,9 +295,9 @@ ethdev_create(struct rte_vdev_device *vdev, const struct dynvhost_devargs *args)
 	eth_dev->rx_queue_count = dynvhost_rx_queue_count;
 	eth_dev->rx_descriptor_status = dynvhost_rx_descriptor_status;
 	eth_dev->tx_descriptor_status = dynvhost_tx_descriptor_status;
-	ethdev_set_link(dev, false);
+	dynvhost_link_set(dev, false);
 
-	rc = ethdev_build(dev, socket < 0 ? SOCKET_ID_ANY : socket);
+	rc = dynvhost_build(dev, socket < 0 ? SOCKET_ID_ANY : socket);
 	if (rc < 0) {
 		eth_dev->data->mac_addrs = NULL;
 		rte_eth_dev_release_port(eth_dev);

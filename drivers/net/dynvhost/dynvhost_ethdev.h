@@ -101,6 +101,27 @@ int dynvhost_dev_visit(
 /** Visit every port of this driver in this process. */
 void dynvhost_dev_foreach(void (*visit)(struct dynvhost_dev *dev, void *opaque), void *opaque);
 
+/**
+ * Make everything a port consists of; its args, n_pairs, max_mtu and eth_dev are set.
+ * @return 0 or -errno, and then nothing is left behind.
+ */
+int dynvhost_build(struct dynvhost_dev *dev, int socket);
+
+/** Free what dynvhost_build() has made, in reverse; parts that were not made are NULL. */
+void dynvhost_dismantle(struct dynvhost_dev *dev);
+
+/** What the control thread tells ethdev. */
+extern const struct dynvhost_session_hooks dynvhost_link_hooks;
+extern const struct dynvhost_backend_ops dynvhost_link_ops;
+
+/** Set the link as guest, application and port state together say. Any thread. */
+void dynvhost_link_set(struct dynvhost_dev *dev, bool tell);
+
+/** Link operations. */
+int dynvhost_link_update(struct rte_eth_dev *eth_dev, int wait_to_complete);
+int dynvhost_set_link_up(struct rte_eth_dev *eth_dev);
+int dynvhost_set_link_down(struct rte_eth_dev *eth_dev);
+
 /** Burst functions. */
 uint16_t dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n);
 uint16_t dynvhost_tx_burst(void *txq, struct rte_mbuf **pkts, uint16_t n);
