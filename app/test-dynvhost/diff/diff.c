@@ -8,6 +8,7 @@
 
 #include "diff.h"
 #include "mock.h"
+#include "rte_eth_dynvhost.h"
 
 #define RAM_SIZE   (32ull << 20)
 #define SEND_SIZE  (4ull << 20)
@@ -249,9 +250,23 @@ side_collect(struct diff_side *side, unsigned int index, struct diff_fifo *fifo,
 	}
 }
 
+/* Whether guest memory was refused since this was asked last; net_vhost has all of it at all times. */
+static bool
+side_was_refused(struct diff_side *side)
+{
+	struct rte_eth_dynvhost_exposure exposure;
+	uint64_t before = side->n_refused;
+
+	if (rte_eth_dynvhost_get_exposure(side->port.id, &exposure) != 0)
+		return false;
+	side->n_refused = exposure.denials;
+	return exposure.denials != before;
+}
+
 static void
 side_receive(struct diff_side *side, bool in_order)
 {
+	const uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
 	unsigned int idle;
 	uint16_t n;
 
@@ -261,7 +276,7 @@ side_receive(struct diff_side *side, bool in_order)
 		n = port_rx(&side->port, 0, side->pkts + side->n_pkts,
 			(uint16_t)RTE_MIN(32u, DIFF_MAX_RING - side->n_pkts));
 		side->n_pkts += n;
-		if (n > 0)
+		if (n > 0 || (side_was_refused(side) && mock_now_ms() < deadline))
 			idle = 0;
 		side_collect(side, NIC_TX(0), &side->sent, in_order);
 	}
@@ -319,9 +334,28 @@ side_mbuf(const struct diff_side *side, const struct diff_packet *packet)
 	return head;
 }
 
+/*
+ * Send, and free what is not taken. @param goal  how many the other driver has taken: a burst that
+ * comes out shorter because a page of the guest's was just being closed is tried again.
+ */
+static uint16_t
+side_send(struct diff_side *side, struct rte_mbuf **pkts, uint16_t n, uint16_t goal)
+{
+	const uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
+	uint16_t sent;
+
+	(void)side_was_refused(side);
+	sent = rte_eth_tx_burst(side->port.id, 0, pkts, n);
+	while (sent < goal && side_was_refused(side) && mock_now_ms() < deadline)
+		sent += rte_eth_tx_burst(side->port.id, 0, pkts + sent, (uint16_t)(n - sent));
+	rte_pktmbuf_free_bulk(pkts + sent, (unsigned int)(n - sent));
+	return sent;
+}
+
 /* One burst, and what the device has given back since. @return packets taken. */
 static uint16_t
-side_transmit(struct diff_side *side, const struct diff_packet *packet, uint16_t n, bool in_order)
+side_transmit(struct diff_side *side, const struct diff_packet *packet, uint16_t n, uint16_t goal,
+	bool in_order)
 {
 	struct rte_mbuf *pkts[DIFF_MAX_BURST];
 	uint16_t i;
@@ -329,7 +363,7 @@ side_transmit(struct diff_side *side, const struct diff_packet *packet, uint16_t
 	mock_check(n <= DIFF_MAX_BURST);
 	for (i = 0; i < n; i++)
 		pkts[i] = side_mbuf(side, &packet[i]);
-	n = port_tx(&side->port, 0, pkts, n);
+	n = side_send(side, pkts, n, goal);
 	side->used.n = 0;
 	side_collect(side, NIC_RX(0), &side->free, in_order);
 	return n;
@@ -338,14 +372,17 @@ side_transmit(struct diff_side *side, const struct diff_packet *packet, uint16_t
 void
 diff_transmit(struct diff *d, const struct diff_packet *packet, uint16_t n, uint16_t *taken)
 {
-	DIFF_FOREACH(d, side)
-	taken[side - d->side] = side_transmit(side, packet, n, diff_has(d, VIRTIO_F_IN_ORDER));
+	const bool in_order = diff_has(d, VIRTIO_F_IN_ORDER);
+
+	taken[DIFF_VHOST] = side_transmit(&d->side[DIFF_VHOST], packet, n, 0, in_order);
+	taken[DIFF_DYNVHOST] = side_transmit(
+		&d->side[DIFF_DYNVHOST], packet, n, taken[DIFF_VHOST], in_order);
 }
 
 uint16_t
 diff_transmit_here(struct diff *d, const struct diff_packet *packet)
 {
-	return side_transmit(&d->side[DIFF_DYNVHOST], packet, 1, diff_has(d, VIRTIO_F_IN_ORDER));
+	return side_transmit(&d->side[DIFF_DYNVHOST], packet, 1, 1, diff_has(d, VIRTIO_F_IN_ORDER));
 }
 
 /* Copy @p len bytes out of a buffer. */

@@ -74,6 +74,7 @@ struct diff_side {
 	struct rte_mbuf *pkts[DIFF_MAX_RING]; /**< received */
 	unsigned int n_pkts;
 	struct diff_used used; /**< of the ring looked at last */
+	uint64_t n_refused;    /**< times that guest memory could not be opened, by the last look */
 };
 
 struct diff {
@@ -125,7 +126,11 @@ void diff_receive(struct diff *d);
 /** Free side->pkts. */
 void diff_free(struct diff *d);
 
-/** Both applications send one burst. @param taken  receives how many each driver has taken. */
+/**
+ * Both applications send one burst; where net_dynvhost's comes out short because it could not open
+ * guest memory at that moment, its application sends the rest again.
+ * @param taken  receives how many each driver has taken.
+ */
 void diff_transmit(struct diff *d, const struct diff_packet *packet, uint16_t n, uint16_t *taken);
 
 /** Only that of net_dynvhost sends a packet. @return packets taken. */
