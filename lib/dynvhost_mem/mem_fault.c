@@ -4,8 +4,8 @@
 
 /**
  * @file
- * Faults inside windows: repair, lost page, wild pointer. Faults in dirty logs are found here too,
- * and treated by mem_log.c.
+ * Faults inside windows: repair, lost page, wild pointer. Faults in other mappings of a front-end's
+ * files are found here too, and treated by whom they belong to.
  *
  * What runs in a signal handler here takes no lock and allocates nothing. It finds the window in a
  * list whose entries are never freed; one that is taken out is not used again, and what it names is
@@ -35,13 +35,13 @@
 /** Faults in a row on pages of one window that are there, but fault all the same. */
 #define FAULT_MOST_IDLE 1000
 
-/** A window or a log that faults are looked for in; one without either is free. */
+/** A window or a mapping that faults are looked for in; one without either is free. */
 struct fault_watch {
 	_Atomic uintptr_t first; /**< guards included */
 	_Atomic size_t length;
 	struct mem_region *_Atomic region;
 	_Atomic int right;
-	struct mem_log *_Atomic log;
+	struct mem_mapping *_Atomic mapping;
 };
 
 struct fault_block {
@@ -56,7 +56,7 @@ static _Atomic uint32_t fault_visitors;                        /* handlers insid
 static bool
 fault_is_free(const struct fault_watch *watch)
 {
-	return atomic_load(&watch->region) == NULL && atomic_load(&watch->log) == NULL;
+	return atomic_load(&watch->region) == NULL && atomic_load(&watch->mapping) == NULL;
 }
 
 /** A free entry; NULL: no memory. */
@@ -133,23 +133,23 @@ mem_fault_forget(const struct mem_region *region)
 }
 
 int
-mem_fault_watch_log(struct mem_log *log)
+mem_fault_watch_mapping(struct mem_mapping *mapping)
 {
 	struct fault_watch *watch;
 
 	pthread_mutex_lock(&fault_lock);
 	watch = fault_get_watch();
 	if (watch != NULL) {
-		atomic_store(&watch->first, (uintptr_t)log->map);
-		atomic_store(&watch->length, log->map_length);
-		atomic_store(&watch->log, log);
+		atomic_store(&watch->first, (uintptr_t)mapping->map);
+		atomic_store(&watch->length, mapping->map_length);
+		atomic_store(&watch->mapping, mapping);
 	}
 	pthread_mutex_unlock(&fault_lock);
 	return watch == NULL ? -ENOMEM : 0;
 }
 
 void
-mem_fault_forget_log(const struct mem_log *log)
+mem_fault_forget_mapping(const struct mem_mapping *mapping)
 {
 	struct fault_block *block;
 	size_t i;
@@ -157,8 +157,8 @@ mem_fault_forget_log(const struct mem_log *log)
 	pthread_mutex_lock(&fault_lock);
 	for (block = &fault_blocks; block != NULL; block = atomic_load(&block->next))
 		for (i = 0; i < sizeof(block->watch) / sizeof(block->watch[0]); i++)
-			if (atomic_load(&block->watch[i].log) == log)
-				atomic_store(&block->watch[i].log, NULL);
+			if (atomic_load(&block->watch[i].mapping) == mapping)
+				atomic_store(&block->watch[i].mapping, NULL);
 	fault_wait_for_visitors();
 	pthread_mutex_unlock(&fault_lock);
 }
@@ -372,10 +372,10 @@ mem_fault_handle(const struct mem_fault *fault)
 	watch = fault_find(fault->addr);
 	if (watch != NULL) {
 		struct mem_region *region = atomic_load(&watch->region);
-		struct mem_log *log = atomic_load(&watch->log);
+		struct mem_mapping *mapping = atomic_load(&watch->mapping);
 		enum dynvhost_mem_right right = (enum dynvhost_mem_right)atomic_load(&watch->right);
 
-		if (log != NULL && !mem_log_replace(log, fault))
+		if (mapping != NULL && !mapping->treat(mapping, fault))
 			watch = NULL;
 		if (region != NULL)
 			flaw = fault_judge(region, right, fault);

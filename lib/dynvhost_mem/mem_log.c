@@ -22,6 +22,13 @@
 
 #include "mem_priv.h"
 
+/** A mapped log. */
+struct mem_log {
+	struct dynvhost_mem_log pub; /**< first, so that either pointer gives the other */
+	struct mem_mapping mapping;
+	atomic_bool lost;
+};
+
 /** Why the file does not do, or NULL. */
 static const char *
 log_judge_file(int fd, uint64_t end, struct stat *st)
@@ -71,18 +78,56 @@ log_map_file(struct mem_log *log, int fd, uint64_t offset)
 {
 	int rc;
 
-	log->map = dynvhost_mem_sys->mmap(
-		NULL, log->map_length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
-	if (log->map == MAP_FAILED)
+	log->mapping.map = dynvhost_mem_sys->mmap(NULL, log->mapping.map_length, PROT_NONE,
+		MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
+	if (log->mapping.map == MAP_FAILED)
 		return -errno;
-	if (dynvhost_mem_sys->madvise(log->map, log->map_length, MADV_DONTFORK) == 0 &&
-		dynvhost_mem_sys->madvise(log->map, log->map_length, MADV_DONTDUMP) == 0 &&
-		dynvhost_mem_sys->munlock(log->map, log->map_length) == 0 &&
-		dynvhost_mem_sys->mprotect(log->map, log->map_length, PROT_READ | PROT_WRITE) == 0)
+	if (dynvhost_mem_sys->madvise(log->mapping.map, log->mapping.map_length, MADV_DONTFORK) ==
+			0 &&
+		dynvhost_mem_sys->madvise(
+			log->mapping.map, log->mapping.map_length, MADV_DONTDUMP) == 0 &&
+		dynvhost_mem_sys->munlock(log->mapping.map, log->mapping.map_length) == 0 &&
+		dynvhost_mem_sys->mprotect(
+			log->mapping.map, log->mapping.map_length, PROT_READ | PROT_WRITE) == 0)
 		return 0;
 	rc = -errno;
-	dynvhost_mem_sys->munmap(log->map, log->map_length);
+	dynvhost_mem_sys->munmap(log->mapping.map, log->mapping.map_length);
 	return rc;
+}
+
+/** Turn the whole log into anonymous memory. @return whether that was possible. */
+static bool
+log_replace_whole(struct mem_log *log)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+
+	/* In this order it is not populated, should the process lock its memory. */
+	return dynvhost_mem_sys->mmap(log->mapping.map, log->mapping.map_length, PROT_NONE, flags,
+		       -1, 0) != MAP_FAILED &&
+	       dynvhost_mem_sys->munlock(log->mapping.map, log->mapping.map_length) == 0 &&
+	       dynvhost_mem_sys->mprotect(
+		       log->mapping.map, log->mapping.map_length, PROT_READ | PROT_WRITE) == 0;
+}
+
+/** Put anonymous memory in the place of a page whose file has been cut short, or has no memory. */
+static bool
+log_replace(struct mem_mapping *mapping, const struct mem_fault *fault)
+{
+	struct mem_log *log =
+		(struct mem_log *)((uint8_t *)mapping - offsetof(struct mem_log, mapping));
+	const uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uint8_t *page = log->mapping.map +
+			(fault->addr - (uintptr_t)log->mapping.map) / page_size * page_size;
+
+	/* A log without any right is being replaced by another thread. */
+	if (fault->signal != SIGBUS)
+		return fault->code == SEGV_ACCERR && atomic_load(&log->lost);
+	atomic_store(&log->lost, true);
+	/* At the limit of mappings a piece cannot be replaced, the whole still can. */
+	return dynvhost_mem_sys->mmap(page, page_size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+		       0) != MAP_FAILED ||
+	       log_replace_whole(log);
 }
 
 int
@@ -100,20 +145,21 @@ dynvhost_mem_log_map(struct dynvhost_mem *mem, int fd, uint64_t offset, uint64_t
 	made = dynvhost_mem_sys->calloc(1, sizeof(*made));
 	if (made == NULL)
 		return mem_fail(mem, -ENOMEM, "dirty log: no memory");
-	made->map_length = (size_t)(phase + size);
+	made->mapping.map_length = (size_t)(phase + size);
 	rc = log_map_file(made, fd, offset - phase);
 	if (rc != 0)
 		goto free_made;
-	made->pub.bits = (_Atomic uint8_t *)(made->map + phase);
+	made->pub.bits = (_Atomic uint8_t *)(made->mapping.map + phase);
 	made->pub.n_pages = size * 8;
-	rc = mem_fault_watch_log(made);
+	made->mapping.treat = log_replace;
+	rc = mem_fault_watch_mapping(&made->mapping);
 	if (rc != 0)
 		goto unmap;
 	*log = &made->pub;
 	return 0;
 
 unmap:
-	dynvhost_mem_sys->munmap(made->map, made->map_length);
+	dynvhost_mem_sys->munmap(made->mapping.map, made->mapping.map_length);
 free_made:
 	free(made);
 	return mem_fail(mem, rc, "dirty log: it cannot be mapped");
@@ -132,8 +178,8 @@ dynvhost_mem_log_unmap(struct dynvhost_mem_log *log)
 
 	if (log == NULL)
 		return;
-	mem_fault_forget_log(mine);
-	dynvhost_mem_sys->munmap(mine->map, mine->map_length);
+	mem_fault_forget_mapping(&mine->mapping);
+	dynvhost_mem_sys->munmap(mine->mapping.map, mine->mapping.map_length);
 	free(mine);
 }
 
@@ -159,34 +205,4 @@ dynvhost_mem_log_misses(const struct dynvhost_mem_log *log, const struct dynvhos
 			missed += region->size - (covered - region->gpa);
 	}
 	return missed;
-}
-
-/** Turn the whole log into anonymous memory. @return whether that was possible. */
-static bool
-log_replace_whole(struct mem_log *log)
-{
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-
-	/* In this order it is not populated, should the process lock its memory. */
-	return dynvhost_mem_sys->mmap(log->map, log->map_length, PROT_NONE, flags, -1, 0) !=
-		       MAP_FAILED &&
-	       dynvhost_mem_sys->munlock(log->map, log->map_length) == 0 &&
-	       dynvhost_mem_sys->mprotect(log->map, log->map_length, PROT_READ | PROT_WRITE) == 0;
-}
-
-bool
-mem_log_replace(struct mem_log *log, const struct mem_fault *fault)
-{
-	const uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uint8_t *page = log->map + (fault->addr - (uintptr_t)log->map) / page_size * page_size;
-
-	/* A log without any right is being replaced by another thread. */
-	if (fault->signal != SIGBUS)
-		return fault->code == SEGV_ACCERR && atomic_load(&log->lost);
-	atomic_store(&log->lost, true);
-	/* At the limit of mappings a piece cannot be replaced, the whole still can. */
-	return dynvhost_mem_sys->mmap(page, page_size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-		       0) != MAP_FAILED ||
-	       log_replace_whole(log);
 }

@@ -24,6 +24,7 @@
  *	mem_table.c    regions and views
  *	mem_lookup.c   from guest addresses to host memory
  *	mem_log.c      the log of pages written
+ *	mem_mirror.c   addresses that can be loaded whatever becomes of guest memory
  *	mem_iotlb.c    translations of an IOMMU in front of guest addresses
  *	mem_query.c    what is open, and what a cap must hold
  *	mem_numa.c     where the memory is
@@ -388,6 +389,9 @@ bool mem_window_claim_idle(struct mem_region *region, enum dynvhost_mem_right ri
 bool mem_window_close_run(
 	struct mem_region *region, enum dynvhost_mem_right right, uint64_t first, uint64_t end);
 
+/** Account for bytes that a mirror shows from now on, or (negative) no longer. */
+void mem_window_count_mirror(struct dynvhost_mem *mem, int64_t bytes);
+
 /** Let pages open again for which there were no mappings. Control thread. */
 void mem_window_restore(const struct dynvhost_mem *mem);
 
@@ -446,28 +450,25 @@ int mem_fault_watch(struct mem_region *region);
 /** Stop looking for faults in a region; waits for handlers that are about to use it. */
 void mem_fault_forget(const struct mem_region *region);
 
-/** A mapped log. */
-struct mem_log {
-	struct dynvhost_mem_log pub; /**< first, so that either pointer gives the other */
+/** A mapping of a front-end's file that is no window: faults in it are its owner's business. */
+struct mem_mapping {
 	uint8_t *map;
 	size_t map_length;
-	atomic_bool lost;
+	/**
+	 * Treat a fault in it. Runs in signal handlers.
+	 * @return whether it may be touched again; else the process goes the way of a stray pointer.
+	 */
+	bool (*treat)(struct mem_mapping *mapping, const struct mem_fault *fault);
 };
 
-/** Look for faults in a log. 0 or -ENOMEM. */
-int mem_fault_watch_log(struct mem_log *log);
+/** Look for faults in a mapping. 0 or -ENOMEM. */
+int mem_fault_watch_mapping(struct mem_mapping *mapping);
 
-/** Stop looking for faults in a log; waits for handlers that are about to use it. */
-void mem_fault_forget_log(const struct mem_log *log);
-
-/**
- * Put anonymous memory in the place of a log's page that faults: its file has been cut short, or
- * cannot be given memory. Runs in signal handlers. @return whether the page may be touched again.
- */
-bool mem_log_replace(struct mem_log *log, const struct mem_fault *fault);
+/** Stop looking for faults in a mapping; waits for handlers that are about to use it. */
+void mem_fault_forget_mapping(const struct mem_mapping *mapping);
 
 /**
- * Treat a fault if it lies in a window or its guards, or in a log. Runs in signal handlers.
+ * Treat a fault if it lies in a window or its guards, or in a watched mapping. Runs in signal handlers.
  *
  * @return true: go on where it happened; false: it is not ours, or it is a stray pointer and has
  *         been reported.

@@ -116,6 +116,13 @@ window_raise_peaks(struct mem_counters *counters)
 		atomic_load_explicit(&counters->storable_bytes, memory_order_relaxed));
 }
 
+void
+mem_window_count_mirror(struct dynvhost_mem *mem, int64_t bytes)
+{
+	mem_count(&mem->counters.loadable_bytes, (uint64_t)bytes);
+	window_raise_peaks(&mem->counters);
+}
+
 /** Note that @p n pages are open now. */
 static void
 window_opened(struct mem_region *region, uint64_t n, uint64_t now_ns)

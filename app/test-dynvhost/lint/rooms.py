@@ -24,7 +24,7 @@ UAPI = [r'linux/.*\.h']
 EAL = [r'rte_(atomic|branch_prediction|byteorder|common|compat|cycles|debug|eal|errno|io|lcore|log|'
        r'malloc|memcpy|memory|pause|prefetch|spinlock|string_fns|vect|version)\.h']
 MBUF = [r'rte_(mbuf|mbuf_core|mbuf_ptype|mempool|net|ether|ip|tcp|udp|sctp|icmp|arp)\.h']
-MEM = [r'dynvhost_mem(_(iotlb|log))?\.h']
+MEM = [r'dynvhost_mem(_(iotlb|log|mirror))?\.h']
 VIRTQUEUE = [r'(defer|gate|virtqueue)\.h']
 WIRE = [r'(wire|message|socket)\.h']
 LOG_AND_COMPAT = [r'\.\./dynvhost_(log|compat)\.h']

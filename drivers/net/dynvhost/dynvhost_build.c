@@ -36,6 +36,7 @@ dynvhost_dismantle(struct dynvhost_dev *dev)
 	if (dev->backend != NULL)
 		dynvhost_backend_destroy(dev->backend);
 	dynvhost_intr_release(dev);
+	dynvhost_monitor_release(dev);
 	dynvhost_mem_destroy(dev->mem);
 	for (uint16_t ring = 0; dev->vq != NULL && ring < 2 * dev->n_pairs; ring++)
 		dynvhost_vq_fini(&dev->vq[ring]);
@@ -109,6 +110,8 @@ build_queues(struct dynvhost_dev *dev, int socket)
 		dev->vq[ring].port_id = dev->eth_dev->data->port_id;
 	}
 	for (uint16_t q = 0; q < n; q++) {
+		dev->rxq[q].dev = dev;
+		dev->txq[q].dev = dev;
 		dev->rxq[q].vq = &dev->vq[DYNVHOST_RING_OF_RXQ(q)];
 		dev->txq[q].vq = &dev->vq[DYNVHOST_RING_OF_TXQ(q)];
 		dev->txq[q].retries = dev->args.tx_retries;

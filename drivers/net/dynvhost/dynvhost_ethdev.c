@@ -91,6 +91,7 @@ ethdev_stop(struct rte_eth_dev *eth_dev)
 
 	eth_dev->data->dev_started = 0;
 	dynvhost_queues_stop(eth_dev);
+	dynvhost_monitor_stop(dev);
 	dynvhost_link_set(dev, false);
 	return 0;
 }
@@ -217,6 +218,7 @@ static const struct eth_dev_ops ethdev_ops = {
 	.tx_done_cleanup = dynvhost_tx_done_cleanup,
 	.rx_queue_intr_enable = dynvhost_rx_queue_intr_enable,
 	.rx_queue_intr_disable = dynvhost_rx_queue_intr_disable,
+	.get_monitor_addr = dynvhost_get_monitor_addr,
 	.rxq_info_get = ethdev_rxq_info_get,
 	.txq_info_get = ethdev_txq_info_get,
 	.link_update = dynvhost_link_update,

@@ -37,6 +37,8 @@ struct dynvhost_queue_kinds {
 	uint64_t broadcast;
 };
 
+struct dynvhost_dev;
+
 /** An ethdev queue: a gate, and for now the ring it serves and the mempool it fills from. */
 struct dynvhost_queue {
 	struct dynvhost_gate gate;
@@ -47,6 +49,8 @@ struct dynvhost_queue {
 	bool deferred;            /**< not to be started with the port */
 	_Atomic uint64_t finish;  /**< what received packets are put through (dynvhost_offload.c) */
 	uint16_t n_desc;          /**< as asked for; the guest decides the ring's real size */
+	struct dynvhost_dev *dev; /**< whose it is */
+	atomic_bool monitored;    /**< somebody sleeps on the ring (dynvhost_monitor.c) */
 	int intr_fd; /**< receive queues: what applications wait for (dynvhost_intr.c); -1: none */
 	int wake_fd; /**< signalled by us; -1: none */
 	int kick_fd; /**< signalled by the guest; the session's; -1: none */
@@ -154,6 +158,15 @@ int dynvhost_intr_configure(struct rte_eth_dev *eth_dev);
 void dynvhost_intr_release(struct dynvhost_dev *dev);
 int dynvhost_rx_queue_intr_enable(struct rte_eth_dev *eth_dev, uint16_t q);
 int dynvhost_rx_queue_intr_disable(struct rte_eth_dev *eth_dev, uint16_t q);
+
+/** Sleeping on a ring's memory (dynvhost_monitor.c). */
+int dynvhost_get_monitor_addr(void *rxq, struct rte_power_monitor_cond *cond);
+
+/** Addresses that were given are not used any more. The port is stopped. */
+void dynvhost_monitor_stop(struct dynvhost_dev *dev);
+
+/** The same for a port that has no back-end any more. */
+void dynvhost_monitor_release(void *opaque);
 
 /** What has become of rings and kick fds, as the session's hooks say it. */
 void dynvhost_intr_kick_changed(struct dynvhost_dev *dev, uint16_t ring, int fd);

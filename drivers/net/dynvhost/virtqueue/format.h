@@ -59,6 +59,12 @@ struct dynvhost_vq_format {
 	/** As dynvhost_vq_pending(), for a started virtqueue. */
 	uint16_t (*pending)(const struct dynvhost_vq *vq);
 
+	/** The area in which the driver says that there is more. */
+	const struct dynvhost_mem_pin *(*watched)(const struct dynvhost_vq_pins *pins);
+
+	/** As dynvhost_vq_monitor(), with the address in the ring itself. Inside the gate. */
+	void (*monitor)(const struct dynvhost_vq *vq, struct dynvhost_vq_monitor *monitor);
+
 	/** Whether the driver wants to be notified, events of single buffers aside. Any thread. */
 	bool (*wants_call)(const struct dynvhost_vq *vq);
 

@@ -585,6 +585,27 @@ packed_pending(const struct dynvhost_vq *vq)
 	return n;
 }
 
+static const struct dynvhost_mem_pin *
+packed_watched(const struct dynvhost_vq_pins *pins)
+{
+	return &pins->desc;
+}
+
+/* As packed_is_available() sees it. */
+static void
+packed_monitor(const struct dynvhost_vq *vq, struct dynvhost_vq_monitor *monitor)
+{
+	const struct dynvhost_vq_packed_pos pos = vq->packed.pos;
+
+	*monitor = (struct dynvhost_vq_monitor){
+		.addr = &vq->packed.desc[pos.slot].flags,
+		.size = sizeof(vq->packed.desc[pos.slot].flags),
+		.equal = true,
+		.mask = PACKED_AVAIL | PACKED_USED,
+		.value = pos.wrap ? PACKED_AVAIL : PACKED_USED,
+	};
+}
+
 static dynvhost_vq_dequeue_t
 packed_choose_dequeue(const struct dynvhost_vq *vq)
 {
@@ -607,6 +628,8 @@ const struct dynvhost_vq_format dynvhost_packed_format = {
 	.set_kicks = packed_set_kicks,
 	.position = packed_position,
 	.pending = packed_pending,
+	.watched = packed_watched,
+	.monitor = packed_monitor,
 	.wants_call = packed_flags_want_call,
 	.choose_dequeue = packed_choose_dequeue,
 	.choose_enqueue = packed_choose_enqueue,

@@ -559,6 +559,23 @@ split_pending(const struct dynvhost_vq *vq)
 	return RTE_MIN(distance, vq->size);
 }
 
+static const struct dynvhost_mem_pin *
+split_watched(const struct dynvhost_vq_pins *pins)
+{
+	return &pins->avail;
+}
+
+static void
+split_monitor(const struct dynvhost_vq *vq, struct dynvhost_vq_monitor *monitor)
+{
+	*monitor = (struct dynvhost_vq_monitor){
+		.addr = &vq->split.avail->idx,
+		.size = sizeof(vq->split.avail->idx),
+		.mask = UINT16_MAX,
+		.value = vq->split.last_avail,
+	};
+}
+
 static dynvhost_vq_dequeue_t
 split_choose_dequeue(const struct dynvhost_vq *vq)
 {
@@ -581,6 +598,8 @@ const struct dynvhost_vq_format dynvhost_split_format = {
 	.set_kicks = split_set_kicks,
 	.position = split_position,
 	.pending = split_pending,
+	.watched = split_watched,
+	.monitor = split_monitor,
 	.wants_call = split_flags_want_call,
 	.choose_dequeue = split_choose_dequeue,
 	.choose_enqueue = split_choose_enqueue,

@@ -263,6 +263,7 @@ vq_attach(
 	memset(&vq->defer, 0, sizeof(vq->defer));
 	rest_end(vq);
 	vq->format->attach(vq, pins);
+	dynvhost_vq_show(vq);
 }
 
 /* Let go of the ring: no burst touches it any more. */
@@ -270,10 +271,12 @@ static void
 vq_detach(struct dynvhost_vq *vq)
 {
 	static const struct dynvhost_vq_pins nowhere;
+	struct dynvhost_vq_pins *pins = vq->pins;
 
 	vq->format->attach(vq, &nowhere);
-	vq_unpin(vq->pins);
 	vq->pins = NULL;
+	dynvhost_vq_show(vq);
+	vq_unpin(pins);
 	vq->view = NULL;
 	vq->call_fd = -1;
 	vq->log = (struct dynvhost_vq_log){.log = NULL};

@@ -72,8 +72,18 @@ struct dynvhost_vq_stats {
 	uint64_t calls_suppressed; /**< notifications the guest did not want */
 };
 
+/** What to sleep on while a ring is empty. */
+struct dynvhost_vq_monitor {
+	const void *addr; /**< where the driver says that there is more */
+	uint8_t size;     /**< bytes to load there */
+	bool equal; /**< there is more once `mask` leaves `value` of them; else: anything else */
+	uint64_t mask;
+	uint64_t value;
+};
+
 struct dynvhost_chain;
 struct dynvhost_fast;
+struct dynvhost_mem_mirror;
 struct dynvhost_vq;
 struct dynvhost_vq_format;
 
@@ -213,6 +223,9 @@ struct dynvhost_vq {
 	struct dynvhost_vq_pins *pins;           /**< NULL: not started */
 	const struct dynvhost_vq_format *format; /**< never NULL (format.h) */
 	uint64_t features;
+	struct dynvhost_mem_mirror *mirror; /**< NULL: nobody sleeps on the ring (watch.c) */
+	_Atomic(const uint8_t *)
+		mirror_at; /**< the area it shows; NULL: nothing. Inside the gate */
 	uint16_t index; /**< ring number of the device: 2k guest receives, 2k + 1 guest transmits */
 	bool enabled;
 } __rte_cache_aligned;
@@ -313,6 +326,27 @@ void dynvhost_vq_set_shared(struct dynvhost_vq *vq, bool shared);
  * when this returns, the log that was used before can go. Control.
  */
 void dynvhost_vq_set_log(struct dynvhost_vq *vq, const struct dynvhost_vq_log *log);
+
+/**
+ * Let applications sleep on a virtqueue: from now on dynvhost_vq_monitor() has an address to give.
+ * Until dynvhost_vq_unwatch() the ring's place is reachable a second time. Control.
+ * @return 0 or -ENOMEM.
+ */
+int dynvhost_vq_watch(struct dynvhost_vq *vq, struct dynvhost_mem *mem);
+
+/** Addresses that were given must not be loaded any more. Good for any virtqueue. Control. */
+void dynvhost_vq_unwatch(struct dynvhost_vq *vq);
+
+/** The ring has gone or come: let the address that was given show it. Outside. Control. */
+void dynvhost_vq_show(struct dynvhost_vq *vq);
+
+/**
+ * What to sleep on after a burst that found nothing. The address can be loaded until
+ * dynvhost_vq_unwatch(), whatever becomes of ring and memory; it says nothing of changes that control
+ * makes, so that nobody should sleep for long. Polling thread, inside the gate.
+ * @return 0, or -EAGAIN: there is nothing to sleep on now.
+ */
+int dynvhost_vq_monitor(const struct dynvhost_vq *vq, struct dynvhost_vq_monitor *monitor);
 
 /** Words for a fault, for logs. Any thread. */
 const char *dynvhost_vq_fault_text(enum dynvhost_vq_fault fault);
