@@ -82,6 +82,7 @@ bench_median(unsigned int port, size_t field, bool ratio)
 }
 
 #define MEDIAN(port, field) bench_median(port, offsetof(struct burst_sample, field), false)
+#define RATIO(port, field)  bench_median(port, offsetof(struct burst_sample, field), true)
 
 /** With two cores: a turn of samples counts if no placement changed in it. */
 static void
@@ -96,27 +97,47 @@ bench_judge_turn(unsigned int i)
 		bench_sample[p][i].valid = same;
 }
 
+static const char *
+bench_unit(const struct burst_shape *shape)
+{
+	if (shape->dir == BURST_LOOP)
+		return "ns";
+	return bench.two ? "Mpps" : "cycles";
+}
+
 static void
 bench_print(const struct burst_shape *shape)
 {
 	for (unsigned int p = 0; p < bench.n_ports; p++) {
 		double value = MEDIAN(p, value);
-		double ratio = bench_median(p, offsetof(struct burst_sample, value), true);
+		double ratio = RATIO(p, value);
 
 		printf("%-44s %-28s %8.2f %s  ratio %.3f", shape->name, bench.port[p], value,
-			bench.two ? "Mpps" : "cyc", ratio);
+			bench_unit(shape), ratio);
+		if (shape->dir == BURST_LOOP)
+			printf("  p99 %.0f ns, ratio %.3f", MEDIAN(p, tail), RATIO(p, tail));
+		else if (bench.two)
+			printf("  %.0f cyc, %.0f%% empty, %.0f%% stalls", MEDIAN(p, cycles),
+				100 * MEDIAN(p, empty), 100 * MEDIAN(p, stalls));
 		if (bench.two)
-			printf("  %.0f cyc, %.0f%% empty, %.0f%% stalls, %.0f ns",
-				MEDIAN(p, cycles), 100 * MEDIAN(p, empty), 100 * MEDIAN(p, stalls),
-				MEDIAN(p, round_trip));
+			printf(", line %.0f ns", MEDIAN(p, round_trip));
 		printf("\n");
 		if (bench.csv != NULL)
-			fprintf(bench.csv, "%s;%s;%s;%.3f;%.4f;%.1f;%.3f;%.3f;%.0f\n", shape->name,
-				bench.port[p], bench.two ? "Mpps" : "cycles", value, ratio,
+			fprintf(bench.csv, "%s;%s;%s;%.3f;%.4f;%.1f;%.3f;%.3f;%.0f;%.1f;%.4f\n",
+				shape->name, bench.port[p], bench_unit(shape), value, ratio,
 				MEDIAN(p, cycles), MEDIAN(p, empty), MEDIAN(p, stalls),
-				MEDIAN(p, round_trip));
+				MEDIAN(p, round_trip), MEDIAN(p, tail), RATIO(p, tail));
 	}
 	fflush(stdout);
+}
+
+static struct burst_sample
+bench_take(struct burst_port *port, const struct burst_shape *shape)
+{
+	if (shape->dir == BURST_LOOP)
+		return burst_loop(port, shape, &bench.plan, bench.two);
+	return bench.two ? burst_two(port, shape, &bench.plan)
+			 : burst_one(port, shape, &bench.plan);
 }
 
 static void
@@ -129,8 +150,7 @@ bench_measure(struct burst_port *port, const struct burst_shape *shape)
 		for (unsigned int k = 0; k < bench.n_ports; k++) {
 			unsigned int p = (i + k) % bench.n_ports;
 
-			bench_sample[p][i] = bench.two ? burst_two(&port[p], shape, &bench.plan)
-						       : burst_one(&port[p], shape, &bench.plan);
+			bench_sample[p][i] = bench_take(&port[p], shape);
 		}
 		if (bench.two)
 			bench_judge_turn(i);
@@ -245,8 +265,8 @@ main(int argc, char **argv)
 	}
 	bench.plan.guest_cpu = burst_eal_init(bench.simd_bits);
 	if (bench.csv != NULL)
-		fprintf(bench.csv,
-			"shape;port;unit;value;ratio;cycles;empty;stalls;round_trip_ns\n");
+		fprintf(bench.csv, "shape;port;unit;value;ratio;cycles;empty;stalls;round_trip_ns;"
+				   "tail;tail_ratio\n");
 	if (bench.two && bench.plan.guest_cpu < 0)
 		fprintf(stderr, "bench_burst: two CPUs are needed\n");
 	else

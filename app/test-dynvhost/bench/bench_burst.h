@@ -34,12 +34,20 @@
 /** What the guest does with the bytes of a packet. */
 enum burst_touch { BURST_TOUCH_NONE, BURST_TOUCH_FIRST, BURST_TOUCH_ALL };
 
+/** Which way packets go. */
+enum burst_dir {
+	BURST_RX,    /**< from guest to host: rx bursts */
+	BURST_TX,    /**< from host to guest: tx bursts */
+	BURST_EMPTY, /**< nowhere: rx bursts that find nothing */
+	BURST_LOOP,  /**< one at a time from the guest to the host and back */
+};
+
 /** One thing to measure. */
 struct burst_shape {
 	char name[64];
-	bool to_host; /**< rx burst: from guest to host */
-	bool empty;   /**< rx bursts that find nothing */
-	uint32_t len; /**< of each frame; 0: IMIX, 7:4:1 of 64, 576 and 1500 */
+	enum burst_dir dir;
+	uint32_t gap_ns; /**< loop: how long the guest rests before each packet */
+	uint32_t len;    /**< of each frame; 0: IMIX, 7:4:1 of 64, 576 and 1500 */
 	bool packed;
 	bool in_order;
 	bool mergeable;
@@ -135,7 +143,9 @@ void burst_check(struct burst_port *port, const struct burst_shape *shape);
 
 /** What one sample measured. */
 struct burst_sample {
-	double value;      /**< one core: cycles per packet; two: millions of packets per second */
+	double value;      /**< one core: cycles per packet; two: millions of packets per second;
+			    * loop: nanoseconds, the median */
+	double tail;       /**< loop: nanoseconds, the 99th percentile */
 	double cycles;     /**< two cores: cycles per packet in bursts that were not empty */
 	double empty;      /**< two cores: share of bursts that moved nothing */
 	double stalls;     /**< two cores: share of the guest's turns that found nothing to do */
@@ -150,6 +160,10 @@ burst_one(struct burst_port *port, const struct burst_shape *shape, const struct
 /** Both cores at full speed, the guest on plan->guest_cpu. */
 struct burst_sample
 burst_two(struct burst_port *port, const struct burst_shape *shape, const struct burst_plan *plan);
+
+/** One packet at a time through a loop; the guest on this core too, or on plan->guest_cpu. */
+struct burst_sample burst_loop(struct burst_port *port, const struct burst_shape *shape,
+	const struct burst_plan *plan, bool two);
 
 /** Sorts @p v. */
 double burst_median(double *v, unsigned int n);

@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 
-#include <rte_cycles.h>
 #include <rte_ethdev.h>
 
 #include "bench_burst_ring.h"
@@ -20,17 +19,6 @@
 #define ONE_WARM_UP   16u
 #define ONE_POLLS     32u /**< empty polls are timed by so many */
 #define ONE_OVERHEADS 64u
-
-static inline uint64_t
-one_now(void)
-{
-	uint64_t now;
-
-	__asm__ volatile("lfence" ::: "memory");
-	now = rte_rdtsc();
-	__asm__ volatile("lfence" ::: "memory");
-	return now;
-}
 
 static int
 one_compare(const void *left, const void *right)
@@ -60,9 +48,9 @@ one_overhead(void)
 	uint64_t time[ONE_OVERHEADS];
 
 	for (unsigned int i = 0; i < ONE_OVERHEADS; i++) {
-		uint64_t start = one_now();
+		uint64_t start = burst_now();
 
-		time[i] = one_now() - start;
+		time[i] = burst_now() - start;
 	}
 	return one_middle(time, ONE_OVERHEADS);
 }
@@ -76,9 +64,9 @@ one_rx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 	uint16_t got;
 
 	burst_post(ring, shape->burst, first);
-	start = one_now();
+	start = burst_now();
 	got = rte_eth_rx_burst(port->id, 0, pkts, shape->burst);
-	end = one_now();
+	end = burst_now();
 	/* A burst may be short while something opens; that is time too, and what is left is not. */
 	while (got < shape->burst)
 		got += rte_eth_rx_burst(port->id, 0, &pkts[got], shape->burst - got);
@@ -100,9 +88,9 @@ one_tx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 	for (uint16_t i = 0; i < shape->burst; i++)
 		rte_pktmbuf_append(pkts[i], (uint16_t)burst_len(shape, first + i));
 	burst_post(ring, shape->burst, first);
-	start = one_now();
+	start = burst_now();
 	sent = rte_eth_tx_burst(port->id, 0, pkts, shape->burst);
-	end = one_now();
+	end = burst_now();
 	while (sent < shape->burst)
 		sent += rte_eth_tx_burst(port->id, 0, &pkts[sent], shape->burst - sent);
 	if (burst_reap(ring) != shape->burst)
@@ -114,27 +102,27 @@ static uint64_t
 one_empty(struct burst_port *port)
 {
 	struct rte_mbuf *pkts[BURST_MAX];
-	uint64_t start = one_now();
+	uint64_t start = burst_now();
 	unsigned int got = 0;
 
 	for (unsigned int i = 0; i < ONE_POLLS; i++)
 		got += rte_eth_rx_burst(port->id, 0, pkts, 32);
 	mock_check(got == 0);
-	return one_now() - start;
+	return burst_now() - start;
 }
 
 static uint64_t
 one_burst(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 {
-	if (shape->empty)
+	if (shape->dir == BURST_EMPTY)
 		return one_empty(port);
-	return shape->to_host ? one_rx(port, shape, first) : one_tx(port, shape, first);
+	return shape->dir == BURST_RX ? one_rx(port, shape, first) : one_tx(port, shape, first);
 }
 
 struct burst_sample
 burst_one(struct burst_port *port, const struct burst_shape *shape, const struct burst_plan *plan)
 {
-	const unsigned int per_burst = shape->empty ? ONE_POLLS : shape->burst;
+	const unsigned int per_burst = shape->dir == BURST_EMPTY ? ONE_POLLS : shape->burst;
 	const unsigned int n = RTE_MAX(plan->packets / per_burst, 8u);
 	const double overhead = one_overhead();
 	uint64_t *time = calloc(n, sizeof(*time));

@@ -14,10 +14,23 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <rte_common.h>
+#include <rte_cycles.h>
 
 #include "bench_burst.h"
 
 #define BURST_LINE 64u
+
+/** The time in TSC cycles, when all before is done and before anything after begins. */
+static inline uint64_t
+burst_now(void)
+{
+	uint64_t now;
+
+	__asm__ volatile("lfence" ::: "memory");
+	now = rte_rdtsc();
+	__asm__ volatile("lfence" ::: "memory");
+	return now;
+}
 
 /** The guest's part of a packet's bytes: it stores to what it sends, and loads what it receives. */
 static inline void

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_common.h>
+
 #include "bench_burst.h"
 
 uint32_t
@@ -36,16 +38,31 @@ shape_number(const char *text, uint64_t max, uint64_t *value)
 }
 
 static bool
+shape_set_dir(struct burst_shape *shape, const char *value)
+{
+	static const char *const names[] = {
+		[BURST_RX] = "rx",
+		[BURST_TX] = "tx",
+		[BURST_EMPTY] = "empty",
+		[BURST_LOOP] = "loop",
+	};
+
+	for (unsigned int i = 0; i < RTE_DIM(names); i++) {
+		if (strcmp(value, names[i]) == 0) {
+			shape->dir = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
 shape_set_word(struct burst_shape *shape, const char *key, const char *value)
 {
 	if (strcmp(key, "name") == 0)
 		snprintf(shape->name, sizeof(shape->name), "%s", value);
-	else if (strcmp(key, "dir") == 0 && strcmp(value, "rx") == 0)
-		shape->to_host = true;
-	else if (strcmp(key, "dir") == 0 && strcmp(value, "tx") == 0)
-		shape->to_host = false;
-	else if (strcmp(key, "dir") == 0 && strcmp(value, "empty") == 0)
-		shape->to_host = shape->empty = true;
+	else if (strcmp(key, "dir") == 0)
+		return shape_set_dir(shape, value);
 	else if (strcmp(key, "format") == 0 && strcmp(value, "split") == 0)
 		shape->packed = false;
 	else if (strcmp(key, "format") == 0 && strcmp(value, "packed") == 0)
@@ -72,6 +89,8 @@ shape_set_number(struct burst_shape *shape, const char *key, const char *value)
 		return false;
 	if (strcmp(key, "size") == 0 && n >= 60 && n <= BURST_MAX_LEN)
 		shape->len = (uint32_t)n;
+	else if (strcmp(key, "gap") == 0 && n <= 1000000)
+		shape->gap_ns = (uint32_t)n;
 	else if (strcmp(key, "inorder") == 0 && n <= 1)
 		shape->in_order = n;
 	else if (strcmp(key, "mrg") == 0 && n <= 1)
@@ -103,7 +122,7 @@ burst_shape_parse(struct burst_shape *shape, const char *text)
 	char copy[256];
 	char *save, *item;
 
-	*shape = (struct burst_shape){.to_host = true,
+	*shape = (struct burst_shape){.dir = BURST_RX,
 		.len = 64,
 		.burst = 32,
 		.ring = 256,

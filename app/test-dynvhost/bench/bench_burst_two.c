@@ -10,28 +10,23 @@
  */
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 
-#include <rte_cycles.h>
 #include <rte_ethdev.h>
-#include <rte_pause.h>
 
+#include "bench_burst_line.h"
 #include "bench_burst_ring.h"
 #include "mock.h"
 
-#define TWO_PINGS 4000u
-#define TWO_POST  32u
+#define TWO_POST 32u
 
 /** What the two threads share. */
 struct two {
 	struct burst_ring *ring;
 	uint64_t turns; /**< of the guest, and those that found nothing to do */
 	uint64_t stalls;
-	int cpu;
-	_Atomic uint32_t ping __rte_cache_aligned;
-	_Atomic bool ready __rte_cache_aligned; /**< the guest is where it belongs */
-	_Atomic bool stop;
+	struct burst_line line;
+	_Atomic bool stop __rte_cache_aligned;
 };
 
 /** What the host's side counts. */
@@ -42,54 +37,14 @@ struct two_host {
 	uint64_t cycles; /**< in bursts that were not empty */
 };
 
-/** Let nobody in between on a machine at work, for the length of a sample; if we may. */
-static void
-two_hurry(bool on)
-{
-	const struct sched_param param = {.sched_priority = on ? 1 : 0};
-
-	pthread_setschedparam(pthread_self(), on ? SCHED_FIFO : SCHED_OTHER, &param);
-}
-
-/** Answer every odd number with the next one. */
-static void
-two_answer(struct two *two)
-{
-	for (uint32_t i = 1; i < TWO_PINGS; i += 2) {
-		while (atomic_load_explicit(&two->ping, memory_order_acquire) != i)
-			rte_pause();
-		atomic_store_explicit(&two->ping, i + 1, memory_order_release);
-	}
-}
-
-/** @return nanoseconds of a round trip. */
-static double
-two_ask(struct two *two)
-{
-	uint64_t start = rte_rdtsc();
-
-	for (uint32_t i = 1; i < TWO_PINGS; i += 2) {
-		atomic_store_explicit(&two->ping, i, memory_order_release);
-		while (atomic_load_explicit(&two->ping, memory_order_acquire) != i + 1)
-			rte_pause();
-	}
-	return (double)(rte_rdtsc() - start) * 1e9 / (double)rte_get_tsc_hz() / (TWO_PINGS / 2);
-}
-
 static void *
 two_guest(void *arg)
 {
 	struct two *two = arg;
 	struct burst_ring *ring = two->ring;
 	uint32_t first = 0;
-	cpu_set_t cpu;
 
-	CPU_ZERO(&cpu);
-	CPU_SET(two->cpu, &cpu);
-	pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
-	two_hurry(true);
-	atomic_store(&two->ready, true);
-	two_answer(two);
+	burst_line_answer(&two->line);
 	while (!atomic_load_explicit(&two->stop, memory_order_relaxed)) {
 		uint32_t done = burst_reap(ring);
 		uint32_t room = RTE_MIN(ring->size - ring->out, TWO_POST);
@@ -158,7 +113,7 @@ two_host(struct burst_port *port, const struct burst_shape *shape, unsigned int 
 	uint16_t left = 0;
 
 	do {
-		if (shape->to_host)
+		if (shape->dir == BURST_RX)
 			two_rx(port, shape->burst, host);
 		else
 			left = two_tx(port, shape, pkts, left, host);
@@ -170,19 +125,19 @@ two_host(struct burst_port *port, const struct burst_shape *shape, unsigned int 
 struct burst_sample
 burst_two(struct burst_port *port, const struct burst_shape *shape, const struct burst_plan *plan)
 {
-	struct two two = {.ring = &port->ring[shape->to_host ? 1 : 0], .cpu = plan->guest_cpu};
+	struct two two = {
+		.ring = &port->ring[shape->dir == BURST_RX ? 1 : 0],
+		.line = {.cpu = plan->guest_cpu},
+	};
 	struct burst_sample sample = {.valid = true};
 	struct two_host host = {0};
 	pthread_t thread;
 	double seconds;
 
 	mock_check(pthread_create(&thread, NULL, two_guest, &two) == 0);
-	while (!atomic_load(&two.ready))
-		sched_yield();
-	two_hurry(true);
-	sample.round_trip = two_ask(&two);
+	sample.round_trip = burst_line_ask(&two.line);
 	seconds = two_host(port, shape, plan->ms, &host);
-	two_hurry(false);
+	burst_hurry(false);
 	atomic_store(&two.stop, true);
 	pthread_join(thread, NULL);
 	sample.value = (double)host.packets / seconds / 1e6;
