@@ -2,19 +2,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The dynvhost authors
 #
-# The scorecard: what a burst costs beside DPDK's own net_vhost, in the same process and at the same
-# time, cell by cell with the limits of each. Builds into build-bench/, writes a table and pictures.
+# How fast packets move beside DPDK's own net_vhost, in the same process and at the same time. Builds
+# into build-bench/ and leaves tables and pictures there.
 #
-# Usage: tools/bench.sh [--quick] [--runs N] [--samples N] [--cells S1,S2] [--simd BITS] [--out DIR]
+# Usage: tools/bench.sh [--REPORT] [OPTION...]
 #
-#   --quick     one short run of the cells of one core, less than three minutes
-#   --runs N    runs of all cells; the median counts (3)
-#   --samples N samples of each port and cell in a run (11)
-#   --cells     only these
+#   (none)      the scorecard, cell by cell with the limits of each:
+#               [--quick] [--runs N] [--samples N] [--cells S1,S2] [--simd BITS]
+#                 --quick     one short run of the cells of one core, less than three minutes
+#                 --runs N    runs of all cells; the median counts (3)
+#                 --samples N samples of each port and cell in a run (11)
+#                 --cells     only these
+#   --matrix    every shape, one core; with --two those of two cores:
+#               [--two] [--samples N] [--simd BITS]
+#
 #   --simd BITS widest registers that drivers may use (EAL allows 256 unless told otherwise)
-#   --out DIR   folder of scorecard.csv and the pictures (build-bench/scorecard)
+#   --out DIR   folder of the results (build-bench/results)
 #
-# Wants a machine at rest, huge pages, and for the cells of two cores two CPUs of its own.
+# Wants a machine at rest, huge pages, and for what takes two cores two CPUs of its own.
 
 set -euo pipefail
 
@@ -36,14 +41,19 @@ build_bench()
 		die "bench_burst does not build; see $log"
 }
 
+REPORT=scorecard
 case ${1:-} in
 -h | --help)
 	usage_from "$0"
 	exit 0
 	;;
+--matrix)
+	REPORT=${1#--}
+	shift
+	;;
 esac
 build_bench
 say "$(uname -r), DPDK $(pkg-config --modversion libdpdk), $(date -u +%F)," \
 	"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-PYTHONDONTWRITEBYTECODE=1 exec python3 "${LIB%/*}/bench/scorecard.py" --bench "$BENCH" \
-	--out "$BUILD/scorecard" "$@"
+PYTHONDONTWRITEBYTECODE=1 exec python3 "${LIB%/*}/bench/$REPORT.py" --bench "$BENCH" \
+	--out "$BUILD/results" "$@"

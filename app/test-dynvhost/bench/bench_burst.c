@@ -128,7 +128,7 @@ bench_print(const struct burst_shape *shape)
 				MEDIAN(p, cycles), MEDIAN(p, empty), MEDIAN(p, stalls),
 				MEDIAN(p, round_trip), MEDIAN(p, tail), RATIO(p, tail));
 	}
-	fflush(stdout);
+	fflush(NULL);
 }
 
 static struct burst_sample

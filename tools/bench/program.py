@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The dynvhost authors
+"""bench_burst run over some shapes, and what it measured."""
+
+import argparse
+import csv
+import dataclasses
+import pathlib
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+
+TIMEOUT = 1800
+BASELINE, PORT = "net_vhost", "net_dynvhost"
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """What a run says of one port and shape. Cycles per packet, packets per second or nanoseconds;
+    the ratio is to the first port of the run."""
+
+    port: str
+    unit: str
+    value: float
+    ratio: float
+    cycles: float
+    empty: float
+    stalls: float
+    round_trip: float
+    tail: float
+    tail_ratio: float
+
+    @staticmethod
+    def of(row: Mapping[str, str]) -> "Line":
+        """From a line of the table."""
+        numbers = {key: float(row[key]) for key in
+                   ("value", "ratio", "cycles", "empty", "stalls", "tail", "tail_ratio")}
+        return Line(row["port"], row["unit"], round_trip=float(row["round_trip_ns"]), **numbers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """How to run it."""
+
+    path: pathlib.Path
+    samples: int
+    simd: int = 0
+
+    def run(self, shapes: Mapping[str, str], ports: Sequence[str] = (BASELINE, PORT),
+            two: bool = False) -> dict[str, list[Line]]:
+        """One run over shapes by name; the lines of each, in the order of ports. A shape that could
+        not be measured is missing."""
+        lines: dict[str, list[Line]] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder) / "out.csv"
+            command = [self.path, "--csv", out, "--samples", str(self.samples)]
+            command += ["--two"] if two else []
+            command += ["--simd", str(self.simd)] if self.simd else []
+            command += [word for port in ports for word in ("--port", port)]
+            for name, shape in shapes.items():
+                command += ["--shape", f"name={name},{shape}"]
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  text=True, check=False, timeout=TIMEOUT)
+            if done.returncode != 0:
+                print(f"bench_burst: status {done.returncode}: {done.stderr.strip()[-300:]}")
+            if out.exists():
+                with out.open(encoding="utf-8", newline="") as file:
+                    for row in csv.DictReader(file, delimiter=";"):
+                        lines.setdefault(row["shape"], []).append(Line.of(row))
+        return {name: found for name, found in lines.items() if len(found) == len(ports)}
+
+
+def middle(lines: Sequence[Line]) -> Line:
+    """The medians of several runs of one port and shape."""
+    fields = {field.name: statistics.median(getattr(line, field.name) for line in lines)
+              for field in dataclasses.fields(Line) if field.type == "float" or
+              field.type is float}
+    return dataclasses.replace(lines[0], **fields)
+
+
+def add_arguments(parser: argparse.ArgumentParser, samples: int = 11) -> None:
+    """The options that all reports share."""
+    parser.add_argument("--bench", required=True, type=pathlib.Path, help="the program")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
+    parser.add_argument("--samples", type=int, default=samples)
+    parser.add_argument("--simd", type=int, default=0, help="widest registers; 0: EAL's default")
+
+
+def from_arguments(args: argparse.Namespace) -> Program:
+    """The program as the command line wants it run."""
+    return Program(args.bench, args.samples, args.simd)
