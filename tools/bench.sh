@@ -8,13 +8,16 @@
 # Usage: tools/bench.sh [--REPORT] [OPTION...]
 #
 #   (none)      the scorecard, cell by cell with the limits of each:
-#               [--quick] [--runs N] [--samples N] [--cells S1,S2] [--simd BITS]
+#               [--quick] [--runs N] [--turns N] [--samples N] [--cells S1,S2] [--simd BITS]
 #                 --quick     one short run of the cells of one core, less than three minutes
 #                 --runs N    runs of all cells; the median counts (3)
+#                 --turns N   runs of each driver where testpmd is measured (5)
 #                 --samples N samples of each port and cell in a run (11)
 #                 --cells     only these
 #   --matrix    every shape, one core; with --two those of two cores:
 #               [--two] [--samples N] [--simd BITS]
+#
+#   --pairs     testpmd beside virtio_user, all sizes: [--runs N]
 #
 #   --simd BITS widest registers that drivers may use (EAL allows 256 unless told otherwise)
 #   --out DIR   folder of the results (build-bench/results)
@@ -28,17 +31,21 @@ readonly LIB=${BASH_SOURCE[0]%/*}/lib
 . "$LIB/common.sh"
 # shellcheck source=tools/lib/build.sh
 . "$LIB/build.sh"
+# shellcheck source=tools/lib/plugin.sh
+. "$LIB/plugin.sh"
 
 readonly BUILD=$DYNVHOST_ROOT/build-bench
 readonly BENCH=$BUILD/app/test-dynvhost/bench/bench_burst
 
 build_bench()
 {
-	local log=$BUILD.log
+	local log=$BUILD/test-logs/build.log
 
+	mkdir -p "${log%/*}"
 	configure_dir "$BUILD" >"$log" 2>&1 || die "cannot configure; see $log"
-	ninja -C "$BUILD" "${BENCH#"$BUILD"/}" >>"$log" 2>&1 </dev/null ||
-		die "bench_burst does not build; see $log"
+	ninja -C "$BUILD" "${BENCH#"$BUILD"/}" "$PLUGIN_FILE" >>"$log" 2>&1 </dev/null ||
+		die "does not build; see $log"
+	stage_plugin "$BUILD"
 }
 
 REPORT=scorecard
@@ -47,7 +54,7 @@ case ${1:-} in
 	usage_from "$0"
 	exit 0
 	;;
---matrix)
+--matrix | --pairs)
 	REPORT=${1#--}
 	shift
 	;;
@@ -55,5 +62,5 @@ esac
 build_bench
 say "$(uname -r), DPDK $(pkg-config --modversion libdpdk), $(date -u +%F)," \
 	"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-PYTHONDONTWRITEBYTECODE=1 exec python3 "${LIB%/*}/bench/$REPORT.py" --bench "$BENCH" \
+PYTHONDONTWRITEBYTECODE=1 python3 "${LIB%/*}/bench/$REPORT.py" --bench "$BENCH" \
 	--out "$BUILD/results" "$@"

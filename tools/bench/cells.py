@@ -3,8 +3,8 @@
 """The cells of the scorecard: what each measures, and what it must reach.
 
 Ratios are to net_vhost in the same run. In cells of one core they are of cycles, the lower the
-better; in cells of two cores of packets per second, the higher the better. A cell that is bound to a
-placement of the two CPUs, near or far, counts only when they were placed so.
+better; in cells of two cores and of two processes of packets per second, the higher the better. A
+cell that is bound to a placement of the two CPUs, near or far, counts only when they were placed so.
 """
 
 import dataclasses
@@ -15,19 +15,29 @@ FAR_NS = 220.0
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One cell; two cores if `two`, else one."""
+    """One cell; one core, two cores, or a pair of processes. Of a pair the shape is empty."""
 
     name: str
     what: str
     shape: str
     bar: float
     stretch: float
-    two: bool = False
+    kind: str = "one"
     regime: str = "any"
+
+    @property
+    def unit(self) -> str:
+        """Of what is measured."""
+        return "cycles" if self.kind == "one" else "Mpps"
 
     def holds(self, ratio: float, limit: float) -> bool:
         """Whether a ratio reaches a limit."""
-        return ratio >= limit if self.two else ratio <= limit
+        return ratio <= limit if self.kind == "one" else ratio >= limit
+
+    def verdict(self, ratio: float) -> str:
+        """What a ratio is worth."""
+        return ("stretch" if self.holds(ratio, self.stretch) else
+                "bar" if self.holds(ratio, self.bar) else "below")
 
 
 CELLS = [
@@ -48,9 +58,11 @@ CELLS = [
     Cell("S15", "8 regions, split RX 64", "dir=rx,regions=8", 0.65, 0.45),
     Cell("S16", "cold 1518 split TX", "dir=tx,size=1518,buffers=20000", 0.80, 0.55),
     Cell("S17", "Linux layout 512, mrg csum RX", "dir=rx,size=512,at=12,mrg=1,csum=1", 0.80, 0.60),
-    Cell("T1", "split RX 64 near", "dir=rx,touch=all", 1.4, 2.0, True, "near"),
-    Cell("T2", "split TX 64 near", "dir=tx,touch=all", 1.7, 2.5, True, "near"),
-    Cell("T3", "packed TX 64 near", "dir=tx,format=packed,touch=all", 1.25, 1.6, True, "near"),
-    Cell("T4", "split TX 1518", "dir=tx,size=1518,touch=all", 1.15, 1.3, True),
-    Cell("T5", "packed RX 64 far", "dir=rx,format=packed,touch=all", 0.98, 1.1, True, "far"),
+    Cell("T1", "split RX 64 near", "dir=rx,touch=all", 1.4, 2.0, "two", "near"),
+    Cell("T2", "split TX 64 near", "dir=tx,touch=all", 1.7, 2.5, "two", "near"),
+    Cell("T3", "packed TX 64 near", "dir=tx,format=packed,touch=all", 1.25, 1.6, "two", "near"),
+    Cell("T4", "split TX 1518", "dir=tx,size=1518,touch=all", 1.15, 1.3, "two"),
+    Cell("T5", "packed RX 64 far", "dir=rx,format=packed,touch=all", 0.98, 1.1, "two", "far"),
+    Cell("P1", "testpmd, split TX 64", "", 1.15, 1.4, "pair"),
+    Cell("P2", "testpmd, split RX 1518", "", 1.05, 1.15, "pair"),
 ]

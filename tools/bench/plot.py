@@ -33,7 +33,7 @@ def _row(row: Row, y: int, scale: float) -> list[str]:
     return [*parts, _text(LEFT + WIDTH + 8, y, f"{ratio:.2f}")]
 
 
-def write(path: pathlib.Path, title: str, rows: Sequence[Row]) -> None:
+def write_bars(path: pathlib.Path, title: str, rows: Sequence[Row]) -> None:
     """Write the picture of some rows, which share a scale."""
     top = max([1.0] + [max(ratio or 0, bar, stretch) for _, ratio, bar, stretch, _ in rows])
     scale = WIDTH / top

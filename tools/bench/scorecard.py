@@ -1,23 +1,28 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The dynvhost authors
-"""Run bench_burst over the scorecard's cells, judge what it measured, and write it down.
+"""The scorecard's cells, measured beside net_vhost and judged.
 
-Prints one line for each cell. Writes scorecard.csv, and a picture of the cells of one core and of
-two. The status says only whether things could be measured: a machine at work may miss any limit.
+Prints one line for each cell, and leaves them as a table and as pictures, one for each kind of cell.
+The status says only whether things could be measured: a machine at work may miss any limit.
 """
 
 import argparse
-import csv
 import dataclasses
-import pathlib
 import statistics
-import subprocess
 import sys
-import tempfile
 
+import pairs
 import plot
+import program
+import report
 from cells import CELLS, FAR_NS, Cell
+from program import BASELINE, PORT, Line, Program
+
+QUICK_SAMPLES = 5
+TITLES = {"one": "Cycles per packet, one core", "two": "Packets, two cores",
+          "pair": "Packets, two testpmd"}
+HEADER = ["cell", BASELINE, PORT, "unit", "ratio", "bar", "stretch", "verdict"]
 
 
 @dataclasses.dataclass
@@ -28,133 +33,115 @@ class Result:
     baseline: float | None = None
     value: float | None = None
     ratio: float | None = None
-    round_trip: float | None = None
+    remark: str = ""
     verdict: str = "not measured"
 
-
-def run_bench(args: argparse.Namespace, cells: list[Cell]) -> dict[str, list[dict[str, str]]]:
-    """Run the program once over some cells; returns its lines by cell, the baseline's first."""
-    two = cells[0].two
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "out.csv"
-        command = [args.bench, "--csv", out, "--samples", str(args.samples),
-                   "--port", args.baseline, "--port", args.port]
-        command += ["--two"] if two else []
-        command += ["--simd", str(args.simd)] if args.simd else []
-        for cell in cells:
-            command += ["--shape", f"name={cell.name},{cell.shape}"]
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
-                       timeout=1800)
-        lines: dict[str, list[dict[str, str]]] = {}
-        with out.open(encoding="utf-8", newline="") as file:
-            for line in csv.DictReader(file, delimiter=";"):
-                lines.setdefault(line["shape"], []).append(line)
-    return lines
+    @property
+    def row(self) -> list[str]:
+        """As a line of the table."""
+        cell = self.cell
+        numbers = ["–"] * 3 if self.ratio is None else [
+            f"{self.baseline:.1f}", f"{self.value:.1f}", f"{self.ratio:.3f}"]
+        return [f"{cell.name} {cell.what}", *numbers[:2], cell.unit, numbers[2], f"{cell.bar}",
+                f"{cell.stretch}", self.verdict + (f" ({self.remark})" if self.remark else "")]
 
 
 def is_placed(cell: Cell, round_trip: float) -> bool:
     """Whether the two CPUs were as the cell wants them."""
-    if not cell.two or cell.regime == "any":
+    if cell.kind == "one" or cell.regime == "any":
         return True
     return (round_trip > FAR_NS) == (cell.regime == "far")
 
 
-def judge(cell: Cell, runs: list[list[dict[str, str]]]) -> Result:
+def judge(cell: Cell, runs: list[list[Line]]) -> Result:
     """The median of the runs of a cell, and what it is worth."""
     result = Result(cell)
-    if runs and cell.two:
-        result.round_trip = statistics.median(float(run[1]["round_trip_ns"]) for run in runs)
-    good = [run for run in runs
-            if is_placed(cell, float(run[1]["round_trip_ns"])) and float(run[1]["ratio"]) > 0]
-    if not good:
-        return result
-    result.baseline = statistics.median(float(run[0]["value"]) for run in good)
-    result.value = statistics.median(float(run[1]["value"]) for run in good)
-    result.ratio = statistics.median(float(run[1]["ratio"]) for run in good)
-    result.verdict = ("stretch" if cell.holds(result.ratio, cell.stretch) else
-                      "bar" if cell.holds(result.ratio, cell.bar) else "below")
+    if runs and cell.kind == "two":
+        result.remark = f"{statistics.median(own.round_trip for _, own in runs):.0f} ns"
+    good = [run for run in runs if is_placed(cell, run[1].round_trip) and run[1].ratio > 0]
+    if good:
+        result.baseline = statistics.median(other.value for other, _ in good)
+        result.value = statistics.median(own.value for _, own in good)
+        result.ratio = statistics.median(own.ratio for _, own in good)
+        result.verdict = cell.verdict(result.ratio)
+    elif cell.regime != "any":
+        result.remark = f"{result.remark}, wanted {cell.regime}".lstrip(", ")
     return result
 
 
-def show(result: Result) -> str:
-    """The line of a cell."""
-    cell = result.cell
-    sign = ">=" if cell.two else "<="
-    limits = f"bar {sign} {cell.bar:<5} stretch {sign} {cell.stretch:<5}"
-    line = f"{cell.name:4} {cell.what:30} "
-    if result.ratio is None:
-        line += f"{'':33}{limits} {result.verdict}"
-    else:
-        unit = "Mpps" if cell.two else "cyc "
-        line += (f"{result.baseline:7.1f} {result.value:7.1f} {unit} ratio {result.ratio:5.3f} "
-                 f"{limits} {result.verdict}")
-    if result.round_trip is not None:
-        line += f" ({result.round_trip:.0f} ns, wanted {cell.regime})"
-    return line
+def judge_pair(cell: Cell, flows: list[pairs.Result]) -> Result:
+    """The flow that a cell is named after; the others of its direction only have to hold."""
+    same = [flow for flow in flows if flow.flow.to_guest == (cell.name == "P1")]
+    last = same[-1]
+    result = Result(cell, statistics.median(last.baseline), statistics.median(last.value),
+                    last.ratio, verdict=cell.verdict(last.ratio))
+    if len(same) > 1:
+        result.remark = "; ".join(f"{flow.flow.size}: {flow.ratio:.2f}" for flow in same[:-1])
+    if any(flow.verdict == "below" for flow in same):
+        result.verdict = "below"
+    return result
 
 
-def write_csv(path: pathlib.Path, results: list[Result]) -> None:
-    """All results as a table."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["cell", "what", "unit", "baseline", "value", "ratio", "bar", "stretch",
-                         "round_trip_ns", "verdict"])
-        for result in results:
-            cell = result.cell
-            writer.writerow([cell.name, cell.what, "Mpps" if cell.two else "cycles",
-                             result.baseline, result.value, result.ratio, cell.bar, cell.stretch,
-                             result.round_trip, result.verdict])
+def measure_bursts(bench: Program, cells: list[Cell], runs: int) -> list[Result]:
+    """Cells of one core and of two."""
+    found: dict[str, list[list[Line]]] = {cell.name: [] for cell in cells}
+    for _ in range(runs):
+        for kind in ("one", "two"):
+            part = {cell.name: cell.shape for cell in cells if cell.kind == kind}
+            lines = bench.run(part, two=kind == "two") if part else {}
+            for name, of_cell in lines.items():
+                found[name].append(of_cell)
+    return [judge(cell, found[cell.name]) for cell in cells]
 
 
-def write_plots(folder: pathlib.Path, results: list[Result], baseline: str) -> None:
+def measure_pairs(cells: list[Cell], turns: int) -> list[Result]:
+    """Cells of two processes; all that they need is measured in the same runs."""
+    if not cells:
+        return []
+    wanted = {cell.name == "P1" for cell in cells}
+    flows = pairs.measure([flow for flow in pairs.FLOWS if flow.to_guest in wanted], turns)
+    return [judge_pair(cell, flows) for cell in cells]
+
+
+def summary(results: list[Result]) -> str:
+    """How many cells came to what."""
+    verdicts = [result.verdict for result in results]
+    return (f"{len(results)} cells: {verdicts.count('stretch')} at stretch, "
+            f"{verdicts.count('bar')} at their bar, {verdicts.count('below')} below, "
+            f"{verdicts.count('not measured')} not measured.")
+
+
+def write_plots(args: argparse.Namespace, results: list[Result]) -> None:
     """One picture for each kind of cell."""
-    for two, title in ((False, "Cycles per packet, one core"), (True, "Packets, two cores")):
+    for kind, title in TITLES.items():
         rows = [(f"{result.cell.name} {result.cell.what}", result.ratio, result.cell.bar,
                  result.cell.stretch, result.verdict)
-                for result in results if result.cell.two == two]
+                for result in results if result.cell.kind == kind]
         if rows:
-            plot.write(folder / f"scorecard-{'two' if two else 'one'}.svg",
-                       f"{title}: ratio to {baseline}; marks: bar and stretch", rows)
-
-
-def measure(args: argparse.Namespace) -> list[Result]:
-    """Run everything that is asked for."""
-    cells = [cell for cell in CELLS if (not args.cells or cell.name in args.cells.split(","))
-             and not (args.quick and cell.two)]
-    runs: dict[str, list[list[dict[str, str]]]] = {cell.name: [] for cell in cells}
-    for _ in range(args.runs):
-        for two in (False, True):
-            part = [cell for cell in cells if cell.two == two]
-            for name, lines in (run_bench(args, part) if part else {}).items():
-                runs[name].append(lines)
-    return [judge(cell, runs[cell.name]) for cell in cells]
+            plot.write_bars(args.out / f"{args.name}-{kind}.svg",
+                            f"{title}: ratio to {BASELINE}; marks: bar and stretch", rows)
 
 
 def main() -> int:
     """Do as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bench", required=True, type=pathlib.Path, help="the program")
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    program.add_arguments(parser)
     parser.add_argument("--quick", action="store_true", help="one short run, cells of one core")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=11)
-    parser.add_argument("--simd", type=int, default=0, help="widest registers; 0: EAL's default")
+    parser.add_argument("--turns", type=int, default=5, help="runs of each driver in P cells")
     parser.add_argument("--cells", default="", help="only these, as S1,S2,T4")
-    parser.add_argument("--baseline", default="net_vhost")
-    parser.add_argument("--port", default="net_dynvhost")
+    parser.add_argument("--name", default="scorecard", help="of the files that are left")
     args = parser.parse_args()
     if args.quick:
-        args.runs, args.samples = 1, 5
-    results = measure(args)
-    for result in results:
-        print(show(result))
-    verdicts = [result.verdict for result in results]
-    print(f"{len(results)} cells: {verdicts.count('stretch')} at stretch, "
-          f"{verdicts.count('bar')} at their bar, {verdicts.count('below')} below, "
-          f"{verdicts.count('not measured')} not measured")
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_csv(args.out / "scorecard.csv", results)
-    write_plots(args.out, results, args.baseline)
+        args.runs, args.samples = 1, min(args.samples, QUICK_SAMPLES)
+    cells = [cell for cell in CELLS if (not args.cells or cell.name in args.cells.split(","))
+             and (cell.kind == "one" or not args.quick)]
+    results = measure_bursts(program.from_arguments(args),
+                             [cell for cell in cells if cell.kind != "pair"], args.runs)
+    results += measure_pairs([cell for cell in cells if cell.kind == "pair"], args.turns)
+    report.write(args.out, args.name, HEADER, [result.row for result in results],
+                 summary(results))
+    write_plots(args, results)
     return 0
 
 

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The dynvhost authors
+"""Tables: for the screen, as CSV, and as the fragments of Markdown that the documents hold."""
+
+import csv
+import pathlib
+from collections.abc import Sequence
+
+Row = Sequence[str]
+
+
+def plain(header: Row, rows: Sequence[Row]) -> str:
+    """In columns, the first to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
+                  for i, (cell, width) in enumerate(zip(row, widths))).rstrip()
+        for row in [header, *rows])
+
+
+def markdown(header: Row, rows: Sequence[Row]) -> str:
+    """As a table of Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in [header, *rows]]
+    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+
+
+def write(folder: pathlib.Path, name: str, header: Row, rows: Sequence[Row],
+          note: str = "") -> None:
+    """Show a table and leave it in `folder` as name.csv and name.md, a note below it."""
+    print(plain(header, rows) + (f"\n{note}" if note else ""), flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    text = markdown(header, rows) + "\n" + (f"\n{note}\n" if note else "")
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
