@@ -17,6 +17,10 @@
 #   --matrix    every shape, one core; with --two those of two cores:
 #               [--two] [--samples N] [--simd BITS]
 #
+#   --latency   one packet at a time, median and 99th percentile:
+#               [--runs N] [--samples N] [--simd BITS]
+#   --invariants  what opening on demand and idle closing cost:
+#               [--runs N] [--samples N]
 #   --pairs     testpmd beside virtio_user, all sizes: [--runs N]
 #
 #   --simd BITS widest registers that drivers may use (EAL allows 256 unless told otherwise)
@@ -54,7 +58,7 @@ case ${1:-} in
 	usage_from "$0"
 	exit 0
 	;;
---matrix | --pairs)
+--matrix | --pairs | --latency | --invariants)
 	REPORT=${1#--}
 	shift
 	;;

@@ -9,7 +9,7 @@ import pathlib
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 TIMEOUT = 1800
 BASELINE, PORT = "net_vhost", "net_dynvhost"
@@ -48,18 +48,20 @@ class Program:
     simd: int = 0
 
     def run(self, shapes: Mapping[str, str], ports: Sequence[str] = (BASELINE, PORT),
-            two: bool = False) -> dict[str, list[Line]]:
+            two: bool = False, options: Sequence[str] = ()) -> dict[str, list[Line]]:
         """One run over shapes by name; the lines of each, in the order of ports. A shape that could
         not be measured is missing."""
+        names = list(shapes)
         lines: dict[str, list[Line]] = {}
         with tempfile.TemporaryDirectory() as folder:
             out = pathlib.Path(folder) / "out.csv"
             command = [self.path, "--csv", out, "--samples", str(self.samples)]
             command += ["--two"] if two else []
             command += ["--simd", str(self.simd)] if self.simd else []
+            command += options
             command += [word for port in ports for word in ("--port", port)]
-            for name, shape in shapes.items():
-                command += ["--shape", f"name={name},{shape}"]
+            for number, shape in enumerate(shapes.values()):
+                command += ["--shape", f"name={number},{shape}"]
             done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                   text=True, check=False, timeout=TIMEOUT)
             if done.returncode != 0:
@@ -67,15 +69,23 @@ class Program:
             if out.exists():
                 with out.open(encoding="utf-8", newline="") as file:
                     for row in csv.DictReader(file, delimiter=";"):
-                        lines.setdefault(row["shape"], []).append(Line.of(row))
+                        lines.setdefault(names[int(row["shape"])], []).append(Line.of(row))
         return {name: found for name, found in lines.items() if len(found) == len(ports)}
+
+
+def repeat(run: Callable[[], dict[str, list[Line]]], runs: int) -> dict[str, list[Line]]:
+    """The medians of several runs over the same shapes and ports."""
+    all_runs = [run() for _ in range(runs)]
+    names = dict.fromkeys(name for lines in all_runs for name in lines)
+    return {name: [middle(of_port)
+                   for of_port in zip(*(lines[name] for lines in all_runs if name in lines))]
+            for name in names}
 
 
 def middle(lines: Sequence[Line]) -> Line:
     """The medians of several runs of one port and shape."""
     fields = {field.name: statistics.median(getattr(line, field.name) for line in lines)
-              for field in dataclasses.fields(Line) if field.type == "float" or
-              field.type is float}
+              for field in dataclasses.fields(Line) if field.type is float}
     return dataclasses.replace(lines[0], **fields)
 
 

@@ -4,7 +4,7 @@
 
 import csv
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 Row = Sequence[str]
 
@@ -22,6 +22,14 @@ def markdown(header: Row, rows: Sequence[Row]) -> str:
     """As a table of Markdown."""
     lines = ["| " + " | ".join(row) + " |" for row in [header, *rows]]
     return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+
+
+def write_csv(path: pathlib.Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Some rows that all have the same keys."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def write(folder: pathlib.Path, name: str, header: Row, rows: Sequence[Row],

@@ -7,11 +7,12 @@
  * bench_burst: what a burst costs, beside other drivers of the same process.
  *
  *	bench_burst [--port DRIVER[,KEY=VALUE…]]… [--shape KEY=VALUE,…]… [--two] [--samples N]
- *	            [--packets N] [--ms N] [--simd BITS] [--csv FILE]
+ *	            [--mean] [--packets N] [--ms N] [--simd BITS] [--csv FILE]
  *
  * For each shape it attaches all ports (net_vhost and net_dynvhost if none is named), compares the
  * bytes of some hundred packets, and takes samples of each port in turn. It prints each port's
- * median and its ratio to the first port: the median of the ratios of neighbouring samples.
+ * median and its ratio to the first port: the median of the ratios of neighbouring samples. With
+ * --mean means take the place of medians, so that what happens now and then counts too.
  */
 
 #include <getopt.h>
@@ -21,7 +22,7 @@
 
 #include "bench_burst.h"
 
-#define MAX_SHAPES  128u
+#define MAX_SHAPES  160u
 #define MAX_SAMPLES 501u
 /** Round trips below and above this belong to different placements of the two CPUs. */
 #define FAR_NS 220.0
@@ -60,29 +61,58 @@ burst_median(double *v, unsigned int n)
 	return n % 2 != 0 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-/** Median of one field of a port's samples, or of its ratio to the first port's. */
+/** The mean without a tenth at each end: whole samples are lost to what the host does. */
 static double
-bench_median(unsigned int port, size_t field, bool ratio)
+bench_mean(double *v, unsigned int n)
 {
-	double v[MAX_SAMPLES];
-	unsigned int n = 0;
+	const unsigned int cut = n / 10;
+	double sum = 0;
 
-	for (unsigned int i = 0; i < bench.plan.samples; i++) {
-		const char *own = (const char *)&bench_sample[port][i];
-		const char *first = (const char *)&bench_sample[0][i];
-
-		if (!bench_sample[port][i].valid || !bench_sample[0][i].valid)
-			continue;
-		v[n] = *(const double *)(own + field);
-		if (ratio)
-			v[n] /= *(const double *)(first + field);
-		n++;
-	}
-	return burst_median(v, n);
+	qsort(v, n, sizeof(*v), bench_compare);
+	for (unsigned int i = cut; i < n - cut; i++)
+		sum += v[i];
+	return n == 0 ? 0 : sum / (n - 2 * cut);
 }
 
-#define MEDIAN(port, field) bench_median(port, offsetof(struct burst_sample, field), false)
-#define RATIO(port, field)  bench_median(port, offsetof(struct burst_sample, field), true)
+/** One field of a port's samples, as far as both the port's and the first port's count. */
+static unsigned int
+bench_collect(unsigned int port, unsigned int of, size_t field, double *v)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < bench.plan.samples; i++)
+		if (bench_sample[port][i].valid && bench_sample[0][i].valid)
+			v[n++] = *(const double *)((const char *)&bench_sample[of][i] + field);
+	return n;
+}
+
+/** The middle of one field of a port's samples. */
+static double
+bench_middle(unsigned int port, size_t field)
+{
+	double v[MAX_SAMPLES];
+	unsigned int n = bench_collect(port, port, field, v);
+
+	return bench.plan.mean ? bench_mean(v, n) : burst_median(v, n);
+}
+
+/** The ratio of one field of a port's samples to the first port's. */
+static double
+bench_ratio(unsigned int port, size_t field)
+{
+	double own[MAX_SAMPLES], first[MAX_SAMPLES];
+	unsigned int n = bench_collect(port, port, field, own);
+
+	bench_collect(port, 0, field, first);
+	if (bench.plan.mean)
+		return n == 0 ? 0 : bench_mean(own, n) / bench_mean(first, n);
+	for (unsigned int i = 0; i < n; i++)
+		own[i] /= first[i];
+	return burst_median(own, n);
+}
+
+#define MIDDLE(port, field) bench_middle(port, offsetof(struct burst_sample, field))
+#define RATIO(port, field)  bench_ratio(port, offsetof(struct burst_sample, field))
 
 /** With two cores: a turn of samples counts if no placement changed in it. */
 static void
@@ -109,24 +139,24 @@ static void
 bench_print(const struct burst_shape *shape)
 {
 	for (unsigned int p = 0; p < bench.n_ports; p++) {
-		double value = MEDIAN(p, value);
+		double value = MIDDLE(p, value);
 		double ratio = RATIO(p, value);
 
 		printf("%-44s %-28s %8.2f %s  ratio %.3f", shape->name, bench.port[p], value,
 			bench_unit(shape), ratio);
 		if (shape->dir == BURST_LOOP)
-			printf("  p99 %.0f ns, ratio %.3f", MEDIAN(p, tail), RATIO(p, tail));
+			printf("  p99 %.0f ns, ratio %.3f", MIDDLE(p, tail), RATIO(p, tail));
 		else if (bench.two)
-			printf("  %.0f cyc, %.0f%% empty, %.0f%% stalls", MEDIAN(p, cycles),
-				100 * MEDIAN(p, empty), 100 * MEDIAN(p, stalls));
+			printf("  %.0f cyc, %.0f%% empty, %.0f%% stalls", MIDDLE(p, cycles),
+				100 * MIDDLE(p, empty), 100 * MIDDLE(p, stalls));
 		if (bench.two)
-			printf(", line %.0f ns", MEDIAN(p, round_trip));
+			printf(", line %.0f ns", MIDDLE(p, round_trip));
 		printf("\n");
 		if (bench.csv != NULL)
 			fprintf(bench.csv, "%s;%s;%s;%.3f;%.4f;%.1f;%.3f;%.3f;%.0f;%.1f;%.4f\n",
 				shape->name, bench.port[p], bench_unit(shape), value, ratio,
-				MEDIAN(p, cycles), MEDIAN(p, empty), MEDIAN(p, stalls),
-				MEDIAN(p, round_trip), MEDIAN(p, tail), RATIO(p, tail));
+				MIDDLE(p, cycles), MIDDLE(p, empty), MIDDLE(p, stalls),
+				MIDDLE(p, round_trip), MIDDLE(p, tail), RATIO(p, tail));
 	}
 	fflush(NULL);
 }
@@ -219,6 +249,9 @@ bench_option(int option, const char *text)
 	case 'c':
 		bench.csv = fopen(text, "w");
 		return bench.csv != NULL;
+	case 'a':
+		bench.plan.mean = true;
+		return true;
 	case '2':
 		bench.two = true;
 		return true;
@@ -239,6 +272,7 @@ bench_options(int argc, char **argv)
 		{"simd", required_argument, NULL, 'b'},
 		{"csv", required_argument, NULL, 'c'},
 		{"two", no_argument, NULL, '2'},
+		{"mean", no_argument, NULL, 'a'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
@@ -259,8 +293,8 @@ main(int argc, char **argv)
 	if (!bench_options(argc, argv)) {
 		fprintf(stderr, "usage: bench_burst [--port DRIVER[,KEY=VALUE...]]... "
 				"[--shape KEY=VALUE,...]...\n"
-				"       [--two] [--samples N] [--packets N] [--ms N] [--simd BITS] "
-				"[--csv FILE]\n");
+				"       [--two] [--samples N] [--mean] [--packets N] [--ms N] "
+				"[--simd BITS] [--csv FILE]\n");
 		return 2;
 	}
 	bench.plan.guest_cpu = burst_eal_init(bench.simd_bits);

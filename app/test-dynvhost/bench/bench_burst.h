@@ -107,6 +107,7 @@ struct burst_plan {
 	unsigned int samples; /**< of each port and shape */
 	unsigned int packets; /**< of each sample */
 	unsigned int ms;      /**< of each sample with two cores */
+	bool mean;            /**< of all bursts and samples, not what most of them had */
 	int guest_cpu;        /**< of the guest's thread; -1: there is only one CPU */
 };
 

@@ -136,10 +136,13 @@ burst_loop(struct burst_port *port, const struct burst_shape *shape, const struc
 		.port = port, .shape = shape, .time = time, .line = {.cpu = plan->guest_cpu}};
 	struct burst_sample sample = {.valid = true};
 
-	if (two)
+	if (two) {
 		sample.round_trip = loop_two(&loop);
-	else
+	} else {
+		burst_hurry(true);
 		loop_packets(&loop, true);
+		burst_hurry(false);
+	}
 	sample.value = burst_median(time, LOOP_PACKETS);
 	sample.tail = time[LOOP_PACKETS * 99 / 100];
 	return sample;
