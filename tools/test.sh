@@ -14,7 +14,9 @@
 #
 # Sets up the machine first (tools/setup.sh test), which needs root if packages are missing. Builds
 # into build/ and, with address and undefined-behaviour sanitizers, into build-san/. The suites'
-# logs are in build/test-logs/. The exit status is 0 if something passed and nothing failed.
+# logs are in build/test-logs/. A run of everything ends with a report, the quick form of
+# tools/bench.sh, that neither passes nor fails. The exit status is 0 if something passed and nothing
+# failed.
 
 set -euo pipefail
 
@@ -209,6 +211,7 @@ main()
 		! need_plain_build || run_plain
 		! need_sanitized_build || run_sanitized
 		run_e2e
+		[ "$BUILT" = 0 ] || [ "${#WANTED[@]}" -gt 0 ] || report_speed "$BUILD"
 		finish
 		;;
 	esac

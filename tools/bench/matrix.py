@@ -15,7 +15,7 @@ import sys
 import plot
 import program
 import report
-from program import BASELINE, PORT, Line, Program
+from program import BASELINE, Line, Program
 
 LIMIT = 0.98
 SIZES = ("64", "128", "256", "512", "1024", "1518", "imix")
@@ -94,7 +94,7 @@ def write(args: argparse.Namespace, name: str, title: str, shapes: list[Shape],
               for shape in shapes if shape.name in found}
     cells = [[row] + [text(speeds.get((row, column))) for column in columns] for row in rows]
     report.write(args.out, name, ["", *columns], cells)
-    plot.write_heat(args.out / f"{name}.svg", f"{title}: {PORT} as a multiple of {BASELINE}",
+    plot.write_heat(args.out / f"{name}.svg", f"{title}: how many times as fast as {BASELINE}",
                     rows, columns, speeds, LIMIT)
     report.write_csv(args.out / f"{name}-all.csv",
                      [{"shape": key} | dataclasses.asdict(line)

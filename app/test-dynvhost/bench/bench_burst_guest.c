@@ -38,17 +38,31 @@ guest_share(const struct burst_shape *shape)
 	return (shape->buffers + shape->regions - 1) / shape->regions;
 }
 
+/** The page size that a shape asks for, where the machine has such pages. */
+static uint64_t
+guest_page(const struct burst_shape *shape)
+{
+	const uint64_t bytes = 2 * (uint64_t)shape->buffers * BURST_STRIDE +
+			       shape->regions * 2 * GUEST_RAM_HUGEPAGE;
+
+	if (shape->page != GUEST_RAM_HUGEPAGE || guest_ram_has_hugepages(bytes))
+		return shape->page;
+	fprintf(stderr, "%s: no 2 MiB pages free, 4 KiB instead\n", shape->name);
+	return GUEST_RAM_PAGE;
+}
+
 /** Regions lie apart in guest addresses and end to end in one file. */
 static void
 guest_lay_out(struct burst_port *port, const struct burst_shape *shape)
 {
-	uint64_t share = guest_align(2 * (uint64_t)guest_share(shape) * BURST_STRIDE +
-					     GUEST_RING_BYTES(shape->ring) + GUEST_RAM_PAGE,
-		shape->page);
+	const uint64_t page = guest_page(shape);
+	const uint64_t share = guest_align(2 * (uint64_t)guest_share(shape) * BURST_STRIDE +
+						   GUEST_RING_BYTES(shape->ring) + GUEST_RAM_PAGE,
+		page);
 	unsigned int file;
 
 	guest_ram_init(&port->ram);
-	file = guest_ram_add_file(&port->ram, share * shape->regions, shape->page);
+	file = guest_ram_add_file(&port->ram, share * shape->regions, page);
 	for (uint32_t i = 0; i < shape->regions; i++)
 		guest_ram_add_region(&port->ram, file, i * share, i * 2 * share, share, 0);
 }

@@ -24,7 +24,7 @@
 #define PORT_DESC      512
 #define PORT_EAL_BYTES (96ull << 20)
 
-static char port_folder[] = "/tmp/dynvhost-bench-XXXXXX";
+static char port_folder[64];
 static struct rte_mempool *port_pool;
 static unsigned int port_number;
 
@@ -57,6 +57,8 @@ burst_eal_init(unsigned int simd_bits)
 	argv[argc] = NULL;
 	if (rte_eal_init(argc, argv) < 0)
 		mock_fail("EAL does not come up: %s", rte_strerror(rte_errno));
+	snprintf(port_folder, sizeof(port_folder), "%s/dynvhost-bench-XXXXXX",
+		getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
 	mock_check(mkdtemp(port_folder) != NULL);
 	port_pool = rte_pktmbuf_pool_create(
 		"bench", PORT_MBUFS, PORT_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
