@@ -21,6 +21,7 @@
 #               [--runs N] [--samples N] [--simd BITS]
 #   --invariants  what opening on demand and idle closing cost:
 #               [--runs N] [--samples N]
+#   --scaling   with ports, regions, rings, guests and pages: [--only NAME] [--runs N] [--samples N]
 #   --pairs     testpmd beside virtio_user, all sizes: [--runs N]
 #
 #   --simd BITS widest registers that drivers may use (EAL allows 256 unless told otherwise)
@@ -58,7 +59,7 @@ case ${1:-} in
 	usage_from "$0"
 	exit 0
 	;;
---matrix | --pairs | --latency | --invariants)
+--matrix | --pairs | --latency | --invariants | --scaling)
 	REPORT=${1#--}
 	shift
 	;;

@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
@@ -64,8 +65,9 @@ class Program:
                 command += ["--shape", f"name={number},{shape}"]
             done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                   text=True, check=False, timeout=TIMEOUT)
-            if done.returncode != 0:
-                print(f"bench_burst: status {done.returncode}: {done.stderr.strip()[-300:]}")
+            if done.stderr or done.returncode != 0:
+                print(f"bench_burst: status {done.returncode}: {done.stderr.strip()[-300:]}",
+                      file=sys.stderr)
             if out.exists():
                 with out.open(encoding="utf-8", newline="") as file:
                     for row in csv.DictReader(file, delimiter=";"):

@@ -22,8 +22,9 @@
 
 #include "bench_burst.h"
 
-#define MAX_SHAPES  160u
-#define MAX_SAMPLES 501u
+#define MAX_SHAPES   160u
+#define MAX_SAMPLES  501u
+#define MANY_BUFFERS 4096u
 /** Round trips below and above this belong to different placements of the two CPUs. */
 #define FAR_NS 220.0
 
@@ -170,17 +171,31 @@ bench_take(struct burst_port *port, const struct burst_shape *shape)
 			 : burst_one(port, shape, &bench.plan);
 }
 
+/**
+ * Check, and so open, what is measured. While so many buffers that they fill no cache are checked,
+ * the ports before are idle long enough to close theirs: those go round once more.
+ */
 static void
-bench_measure(struct burst_port *port, const struct burst_shape *shape)
+bench_prepare(struct burst_port *const *port, const struct burst_shape *shape)
 {
 	for (unsigned int p = 0; p < bench.n_ports; p++)
-		burst_check(&port[p], shape);
+		for (uint32_t i = 0; i < shape->ports; i++)
+			burst_check(&port[p][i], shape);
+	for (unsigned int p = 0; shape->buffers > MANY_BUFFERS && p < bench.n_ports; p++)
+		bench_take(port[p], shape);
+}
+
+/** @param port  those of each driver. */
+static void
+bench_measure(struct burst_port *const *port, const struct burst_shape *shape)
+{
+	bench_prepare(port, shape);
 	for (unsigned int i = 0; i < bench.plan.samples; i++) {
 		/* Turn by turn another one goes first. */
 		for (unsigned int k = 0; k < bench.n_ports; k++) {
 			unsigned int p = (i + k) % bench.n_ports;
 
-			bench_sample[p][i] = bench_take(&port[p], shape);
+			bench_sample[p][i] = bench_take(port[p], shape);
 		}
 		if (bench.two)
 			bench_judge_turn(i);
@@ -191,12 +206,16 @@ bench_measure(struct burst_port *port, const struct burst_shape *shape)
 static void
 bench_shape(const struct burst_shape *shape)
 {
-	struct burst_port port[BURST_MAX_PORTS];
+	const unsigned int total = bench.n_ports * shape->ports;
+	struct burst_port *all = calloc(total, sizeof(*all));
+	struct burst_port *port[BURST_MAX_PORTS];
+	bool offered = all != NULL;
 	unsigned int n = 0;
-	bool offered = true;
 
-	while (offered && n < bench.n_ports) {
-		offered = burst_port_open(&port[n], bench.port[n], shape);
+	for (unsigned int p = 0; p < bench.n_ports; p++)
+		port[p] = &all[p * shape->ports];
+	while (offered && n < total) {
+		offered = burst_port_open(&all[n], bench.port[n / shape->ports], shape);
 		n++;
 	}
 	if (offered)
@@ -204,7 +223,8 @@ bench_shape(const struct burst_shape *shape)
 	else
 		printf("%-44s not measured: feature not offered\n", shape->name);
 	while (n > 0)
-		burst_port_close(&port[--n]);
+		burst_port_close(&all[--n]);
+	free(all);
 }
 
 static bool

@@ -60,6 +60,8 @@ struct burst_shape {
 	uint32_t data_at; /**< of a frame in its buffer: 12 (Linux) or 128 (DPDK) */
 	uint32_t regions; /**< the buffers lie in */
 	uint64_t page;    /**< of guest memory */
+	uint64_t memory;  /**< of the guest, the buffers all over it; 0: as little as will do */
+	uint32_t ports;   /**< one core: polled in turn, each with a guest of its own */
 };
 
 /** One virtqueue, the driver's side of it. Returned buffers come back in order. */
@@ -154,7 +156,9 @@ struct burst_sample {
 	bool valid;
 };
 
-/** Measure the burst call on this core; the guest's part is done by the same thread, untimed. */
+/** Measure the burst call on this core; the guest's part is done by the same thread, untimed.
+ * @param port  as many as the shape has.
+ */
 struct burst_sample
 burst_one(struct burst_port *port, const struct burst_shape *shape, const struct burst_plan *plan);
 

@@ -13,6 +13,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
+#include <rte_common.h>
 
 #include "bench_burst.h"
 #include "mock.h"
@@ -44,10 +45,13 @@ guest_page(const struct burst_shape *shape)
 {
 	const uint64_t bytes = 2 * (uint64_t)shape->buffers * BURST_STRIDE +
 			       shape->regions * 2 * GUEST_RAM_HUGEPAGE;
+	static bool told;
 
 	if (shape->page != GUEST_RAM_HUGEPAGE || guest_ram_has_hugepages(bytes))
 		return shape->page;
-	fprintf(stderr, "%s: no 2 MiB pages free, 4 KiB instead\n", shape->name);
+	if (!told)
+		fprintf(stderr, "%s: no 2 MiB pages free, 4 KiB instead\n", shape->name);
+	told = true;
 	return GUEST_RAM_PAGE;
 }
 
@@ -56,9 +60,9 @@ static void
 guest_lay_out(struct burst_port *port, const struct burst_shape *shape)
 {
 	const uint64_t page = guest_page(shape);
-	const uint64_t share = guest_align(2 * (uint64_t)guest_share(shape) * BURST_STRIDE +
-						   GUEST_RING_BYTES(shape->ring) + GUEST_RAM_PAGE,
-		page);
+	const uint64_t least = 2 * (uint64_t)guest_share(shape) * BURST_STRIDE +
+			       GUEST_RING_BYTES(shape->ring) + GUEST_RAM_PAGE;
+	const uint64_t share = guest_align(RTE_MAX(least, shape->memory / shape->regions), page);
 	unsigned int file;
 
 	guest_ram_init(&port->ram);
@@ -106,6 +110,16 @@ guest_make_ring(struct burst_port *port, const struct burst_shape *shape, struct
 	mock_check(ring->slot_buf != NULL && ring->slot_len != NULL && ring->call_fd >= 0);
 }
 
+/** From one buffer to the next, so that those of both rings fill most of the guest's memory. */
+static uint64_t
+guest_stride(const struct burst_shape *shape)
+{
+	const uint64_t share = shape->memory / shape->regions;
+	const uint64_t each = share / (2 * (uint64_t)guest_share(shape) + 2);
+
+	return RTE_MAX((uint64_t)BURST_STRIDE, each & ~(GUEST_RAM_PAGE - 1));
+}
+
 /** Buffers in the order of addresses, region by region; all pages present, headers zero. */
 static void
 guest_make_buffers(
@@ -116,8 +130,8 @@ guest_make_buffers(
 	ring->buf_hva = calloc(shape->buffers, sizeof(*ring->buf_hva));
 	mock_check(ring->buf_gpa != NULL && ring->buf_hva != NULL);
 	for (uint32_t i = 0; i < shape->buffers; i++) {
-		ring->buf_gpa[i] = guest_ram_alloc(&port->ram, i / guest_share(shape), BURST_STRIDE,
-			BURST_STRIDE % 128 ? 64 : 128);
+		ring->buf_gpa[i] = guest_ram_alloc(&port->ram, i / guest_share(shape),
+			guest_stride(shape), BURST_STRIDE % 128 ? 64 : 128);
 		ring->buf_hva[i] = guest_ram_at(&port->ram, ring->buf_gpa[i], BURST_STRIDE);
 		memset(ring->buf_hva[i], 0, BURST_STRIDE);
 	}

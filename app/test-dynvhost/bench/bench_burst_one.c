@@ -18,7 +18,7 @@
 #include "bench_burst_ring.h"
 #include "mock.h"
 
-#define ONE_WARM_UP   16u
+#define ONE_WARM_UP   16u /**< bursts of each port */
 #define ONE_POLLS     32u /**< empty polls are timed by so many */
 #define ONE_OVERHEADS 64u
 
@@ -78,10 +78,10 @@ one_rx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 	burst_post(ring, shape->burst, first);
 	start = burst_now();
 	got = rte_eth_rx_burst(port->id, 0, pkts, shape->burst);
-	end = burst_now();
-	/* A burst may be short while something opens; that is time too, and what is left is not. */
+	/* A burst may be short while something opens; that is time too. */
 	while (got < shape->burst)
 		got += rte_eth_rx_burst(port->id, 0, &pkts[got], shape->burst - got);
+	end = burst_now();
 	rte_pktmbuf_free_bulk(pkts, got);
 	if (burst_reap(ring) != shape->burst)
 		mock_fail("%s has not returned all buffers", port->spec);
@@ -102,33 +102,42 @@ one_tx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 	burst_post(ring, shape->burst, first);
 	start = burst_now();
 	sent = rte_eth_tx_burst(port->id, 0, pkts, shape->burst);
-	end = burst_now();
 	while (sent < shape->burst)
 		sent += rte_eth_tx_burst(port->id, 0, &pkts[sent], shape->burst - sent);
+	end = burst_now();
 	if (burst_reap(ring) != shape->burst)
 		mock_fail("%s has not returned all buffers", port->spec);
 	return end - start;
 }
 
 static uint64_t
-one_empty(struct burst_port *port)
+one_empty(const struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 {
 	struct rte_mbuf *pkts[BURST_MAX];
-	uint64_t start = burst_now();
+	uint32_t turn = first % shape->ports;
 	unsigned int got = 0;
+	uint64_t start, end;
 
-	for (unsigned int i = 0; i < ONE_POLLS; i++)
-		got += rte_eth_rx_burst(port->id, 0, pkts, 32);
+	start = burst_now();
+	for (unsigned int i = 0; i < ONE_POLLS; i++) {
+		got += rte_eth_rx_burst(port[turn].id, 0, pkts, 32);
+		turn = turn + 1 == shape->ports ? 0 : turn + 1;
+	}
+	end = burst_now();
 	mock_check(got == 0);
-	return burst_now() - start;
+	return end - start;
 }
 
+/** Burst @p i, on the port whose turn it is. */
 static uint64_t
-one_burst(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
+one_burst(struct burst_port *port, const struct burst_shape *shape, uint32_t i)
 {
+	struct burst_port *own = &port[i % shape->ports];
+
 	if (shape->dir == BURST_EMPTY)
-		return one_empty(port);
-	return shape->dir == BURST_RX ? one_rx(port, shape, first) : one_tx(port, shape, first);
+		return one_empty(port, shape, i * ONE_POLLS);
+	return shape->dir == BURST_RX ? one_rx(own, shape, i * shape->burst)
+				      : one_tx(own, shape, i * shape->burst);
 }
 
 struct burst_sample
@@ -142,10 +151,10 @@ burst_one(struct burst_port *port, const struct burst_shape *shape, const struct
 
 	mock_check(time != NULL);
 	burst_hurry(true);
-	for (unsigned int i = 0; i < ONE_WARM_UP; i++)
-		one_burst(port, shape, i * per_burst);
+	for (unsigned int i = 0; i < ONE_WARM_UP * shape->ports; i++)
+		one_burst(port, shape, i);
 	for (unsigned int i = 0; i < n; i++)
-		time[i] = one_burst(port, shape, i * per_burst);
+		time[i] = one_burst(port, shape, i);
 	burst_hurry(false);
 	sample.value = plan->mean ? one_mean(time, n) : one_middle(time, n);
 	sample.value = (sample.value - overhead) / per_burst;

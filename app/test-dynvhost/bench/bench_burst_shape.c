@@ -21,17 +21,20 @@ burst_len(const struct burst_shape *shape, uint32_t i)
 	return shape->len != 0 ? shape->len : imix[i % 12];
 }
 
-/** A number with K, M or G. */
+/** A number with K, M, G or T. */
 static bool
 shape_number(const char *text, uint64_t max, uint64_t *value)
 {
+	static const char units[] = "KMGT";
+	const char *unit;
 	char *end;
 
 	*value = strtoull(text, &end, 10);
 	if (end == text)
 		return false;
-	if (*end == 'K' || *end == 'M' || *end == 'G') {
-		*value <<= *end == 'K' ? 10 : *end == 'M' ? 20 : 30;
+	unit = *end != '\0' ? strchr(units, *end) : NULL;
+	if (unit != NULL) {
+		*value <<= 10 * (unit - units + 1);
 		end++;
 	}
 	return *end == '\0' && *value <= max;
@@ -85,7 +88,7 @@ shape_set_number(struct burst_shape *shape, const char *key, const char *value)
 {
 	uint64_t n;
 
-	if (!shape_number(value, UINT32_MAX, &n))
+	if (!shape_number(value, UINT64_MAX, &n))
 		return false;
 	if (strcmp(key, "size") == 0 && n >= 60 && n <= BURST_MAX_LEN)
 		shape->len = (uint32_t)n;
@@ -103,7 +106,7 @@ shape_set_number(struct burst_shape *shape, const char *key, const char *value)
 		shape->burst = (uint16_t)n;
 	else if (strcmp(key, "ring") == 0 && n >= 2 && n <= 32768 && (n & (n - 1)) == 0)
 		shape->ring = (uint16_t)n;
-	else if (strcmp(key, "buffers") == 0 && n >= 2)
+	else if (strcmp(key, "buffers") == 0 && n >= 2 && n <= 1000000)
 		shape->buffers = (uint32_t)n;
 	else if (strcmp(key, "at") == 0 && n >= BURST_HDR_LEN && n <= 256)
 		shape->data_at = (uint32_t)n;
@@ -111,6 +114,10 @@ shape_set_number(struct burst_shape *shape, const char *key, const char *value)
 		shape->regions = (uint32_t)n;
 	else if (strcmp(key, "page") == 0 && (n == GUEST_RAM_PAGE || n == GUEST_RAM_HUGEPAGE))
 		shape->page = n;
+	else if (strcmp(key, "memory") == 0 && n <= UINT64_C(16) << 40)
+		shape->memory = n;
+	else if (strcmp(key, "ports") == 0 && n >= 1 && n <= RTE_MAX_ETHPORTS)
+		shape->ports = (uint32_t)n;
 	else
 		return false;
 	return true;
@@ -129,6 +136,7 @@ burst_shape_parse(struct burst_shape *shape, const char *text)
 		.buffers = 256,
 		.data_at = 128,
 		.regions = 1,
+		.ports = 1,
 		.page = GUEST_RAM_HUGEPAGE};
 	snprintf(shape->name, sizeof(shape->name), "%.63s", text);
 	snprintf(copy, sizeof(copy), "%s", text);
