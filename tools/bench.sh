@@ -22,7 +22,10 @@
 #   --invariants  what opening on demand and idle closing cost:
 #               [--runs N] [--samples N]
 #   --scaling   with ports, regions, rings, guests and pages: [--only NAME] [--runs N] [--samples N]
+#   --breakdown where the cycles of a packet go: [--runs N] [--samples N] [--simd BITS]
 #   --pairs     testpmd beside virtio_user, all sizes: [--runs N]
+#   --all       all of these, a quarter of an hour; then the tables go into doc/*.md
+#   --document  only puts the tables that were left into doc/*.md
 #
 #   --simd BITS widest registers that drivers may use (EAL allows 256 unless told otherwise)
 #   --out DIR   folder of the results (build-bench/results)
@@ -40,6 +43,8 @@ readonly LIB=${BASH_SOURCE[0]%/*}/lib
 . "$LIB/plugin.sh"
 
 readonly BUILD=$DYNVHOST_ROOT/build-bench
+readonly RESULTS=$BUILD/results
+readonly WIDE_CELLS=S1,S2,S3,S4,S5,S6,S9,S10,S11,S12,S16,S17
 readonly BENCH=$BUILD/app/test-dynvhost/bench/bench_burst
 
 build_bench()
@@ -53,19 +58,57 @@ build_bench()
 	stage_plugin "$BUILD"
 }
 
-REPORT=scorecard
-case ${1:-} in
+# report NAME OPTION...: run one.
+report()
+{
+	local name=$1
+
+	shift
+	PYTHONDONTWRITEBYTECODE=1 python3 "${LIB%/*}/bench/$name.py" --bench "$BENCH" \
+		--out "$RESULTS" "$@"
+}
+
+document()
+{
+	PYTHONDONTWRITEBYTECODE=1 python3 "${LIB%/*}/bench/document.py" --out "$RESULTS" "$@" \
+		"$DYNVHOST_ROOT"/doc/*.md
+}
+
+report_all()
+{
+	report scorecard "$@"
+	report scorecard --name scorecard-512 --simd 512 --cells "$WIDE_CELLS" "$@"
+	report matrix "$@"
+	report matrix --two "$@"
+	report latency "$@"
+	report invariants "$@"
+	report scaling "$@"
+	report breakdown "$@"
+	document
+}
+
+REPORT=${1:-}
+case $REPORT in
 -h | --help)
 	usage_from "$0"
 	exit 0
 	;;
---matrix | --pairs | --latency | --invariants | --scaling)
-	REPORT=${1#--}
+--matrix | --pairs | --latency | --invariants | --scaling | --breakdown | --all | --document)
 	shift
 	;;
+*)
+	REPORT=--scorecard
+	;;
 esac
+if [ "$REPORT" = --document ]; then
+	document "$@"
+	exit 0
+fi
 build_bench
 say "$(uname -r), DPDK $(pkg-config --modversion libdpdk), $(date -u +%F)," \
 	"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-PYTHONDONTWRITEBYTECODE=1 python3 "${LIB%/*}/bench/$REPORT.py" --bench "$BENCH" \
-	--out "$BUILD/results" "$@"
+if [ "$REPORT" = --all ]; then
+	report_all "$@"
+else
+	report "${REPORT#--}" "$@"
+fi

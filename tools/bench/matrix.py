@@ -93,7 +93,7 @@ def write(args: argparse.Namespace, name: str, title: str, shapes: list[Shape],
     speeds = {(shape.row, shape.column): speed(found[shape.name][1])
               for shape in shapes if shape.name in found}
     cells = [[row] + [text(speeds.get((row, column))) for column in columns] for row in rows]
-    report.write(args.out, name, ["", *columns], cells)
+    report.write(args.out, name, ["", *columns], cells, verdict(shapes, found))
     plot.write_heat(args.out / f"{name}.svg", f"{title}: how many times as fast as {BASELINE}",
                     rows, columns, speeds, LIMIT)
     report.write_csv(args.out / f"{name}-all.csv",
@@ -128,14 +128,8 @@ def main() -> int:
     tables = [("matrix-two", "Packets per second, two cores", by_size(True))] if args.two else [
         ("matrix-one", "Cycles per packet, one core", by_size(False)),
         ("matrix-other", "Cycles per packet, one core, 64 bytes or as said", by_other())]
-    lines = []
     for name, title, shapes in tables:
-        found = measure(bench, shapes, args.two)
-        write(args, name, title, shapes, found)
-        lines.append(verdict(shapes, found))
-        print(lines[-1], flush=True)
-    (args.out / f"matrix-{'two' if args.two else 'one'}-verdict.md").write_text(
-        "\n".join(lines) + "\n", encoding="utf-8")
+        write(args, name, title, shapes, measure(bench, shapes, args.two))
     return 0
 
 

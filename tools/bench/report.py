@@ -3,7 +3,12 @@
 """Tables: for the screen, as CSV, and as the fragments of Markdown that the documents hold."""
 
 import csv
+import datetime
+import os
 import pathlib
+import platform
+import re
+import subprocess
 from collections.abc import Mapping, Sequence
 
 Row = Sequence[str]
@@ -32,6 +37,17 @@ def write_csv(path: pathlib.Path, rows: Sequence[Mapping[str, object]]) -> None:
         writer.writerows(rows)
 
 
+def machine() -> str:
+    """What was measured on, and when."""
+    cpu = re.search(r"^model name\s*:\s*(.*)$", pathlib.Path("/proc/cpuinfo").read_text("utf-8"),
+                    re.MULTILINE)
+    dpdk = subprocess.run(["pkg-config", "--modversion", "libdpdk"], stdout=subprocess.PIPE,
+                          text=True, check=False).stdout.strip()
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    return (f"{today}, {os.cpu_count()} CPUs {cpu[1] if cpu else '?'}, {platform.system()} "
+            f"{platform.release().split('-')[0]}, DPDK {dpdk}")
+
+
 def write(folder: pathlib.Path, name: str, header: Row, rows: Sequence[Row],
           note: str = "") -> None:
     """Show a table and leave it in `folder` as name.csv and name.md, a note below it."""
@@ -39,5 +55,5 @@ def write(folder: pathlib.Path, name: str, header: Row, rows: Sequence[Row],
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
-    text = markdown(header, rows) + "\n" + (f"\n{note}\n" if note else "")
+    text = f"{markdown(header, rows)}\n\n" + (f"{note} " if note else "") + f"({machine()}.)\n"
     (folder / f"{name}.md").write_text(text, encoding="utf-8")

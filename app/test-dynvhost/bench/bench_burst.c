@@ -8,10 +8,12 @@
  *
  *	bench_burst [--port DRIVER[,KEY=VALUE…]]… [--shape KEY=VALUE,…]… [--two] [--samples N]
  *	            [--mean] [--packets N] [--ms N] [--simd BITS] [--csv FILE]
+ *	            [--profile FILE]
  *
  * For each shape it attaches all ports (net_vhost and net_dynvhost if none is named), compares the
  * bytes of some hundred packets, and takes samples of each port in turn. It prints each port's
  * median and its ratio to the first port: the median of the ratios of neighbouring samples. With
+ * --profile also notes where the bursts spend their time, one core only. With
  * --mean means take the place of medians, so that what happens now and then counts too.
  */
 
@@ -21,6 +23,7 @@
 #include <string.h>
 
 #include "bench_burst.h"
+#include "bench_burst_profile.h"
 
 #define MAX_SHAPES   160u
 #define MAX_SAMPLES  501u
@@ -37,6 +40,7 @@ struct bench {
 	bool two;
 	unsigned int simd_bits; /**< as EAL's --force-max-simd-bitwidth; 0: not said */
 	FILE *csv;
+	FILE *profile;
 };
 
 static struct bench bench = {
@@ -185,11 +189,26 @@ bench_prepare(struct burst_port *const *port, const struct burst_shape *shape)
 		bench_take(port[p], shape);
 }
 
+/** As many samples as are measured, apart from those: being interrupted costs. */
+static void
+bench_profile(struct burst_port *port, const char *name, const struct burst_shape *shape)
+{
+	burst_profile_start();
+	for (unsigned int i = 0; i < bench.plan.samples; i++)
+		bench_take(port, shape);
+	burst_profile_stop();
+	burst_profile_write(bench.profile, shape->name, name);
+}
+
 /** @param port  those of each driver. */
 static void
 bench_measure(struct burst_port *const *port, const struct burst_shape *shape)
 {
 	bench_prepare(port, shape);
+	if (bench.profile != NULL) {
+		for (unsigned int p = 0; p < bench.n_ports; p++)
+			bench_profile(port[p], bench.port[p], shape);
+	}
 	for (unsigned int i = 0; i < bench.plan.samples; i++) {
 		/* Turn by turn another one goes first. */
 		for (unsigned int k = 0; k < bench.n_ports; k++) {
@@ -269,6 +288,9 @@ bench_option(int option, const char *text)
 	case 'c':
 		bench.csv = fopen(text, "w");
 		return bench.csv != NULL;
+	case 'f':
+		bench.profile = fopen(text, "w");
+		return bench.profile != NULL;
 	case 'a':
 		bench.plan.mean = true;
 		return true;
@@ -291,6 +313,7 @@ bench_options(int argc, char **argv)
 		{"ms", required_argument, NULL, 'm'},
 		{"simd", required_argument, NULL, 'b'},
 		{"csv", required_argument, NULL, 'c'},
+		{"profile", required_argument, NULL, 'f'},
 		{"two", no_argument, NULL, '2'},
 		{"mean", no_argument, NULL, 'a'},
 		{NULL, 0, NULL, 0},
@@ -314,7 +337,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: bench_burst [--port DRIVER[,KEY=VALUE...]]... "
 				"[--shape KEY=VALUE,...]...\n"
 				"       [--two] [--samples N] [--mean] [--packets N] [--ms N] "
-				"[--simd BITS] [--csv FILE]\n");
+				"[--simd BITS] [--csv FILE] [--profile FILE]\n");
 		return 2;
 	}
 	bench.plan.guest_cpu = burst_eal_init(bench.simd_bits);
@@ -329,5 +352,7 @@ main(int argc, char **argv)
 	burst_eal_fini();
 	if (bench.csv != NULL)
 		fclose(bench.csv);
+	if (bench.profile != NULL)
+		fclose(bench.profile);
 	return 0;
 }

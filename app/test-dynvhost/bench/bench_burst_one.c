@@ -15,6 +15,7 @@
 #include <rte_ethdev.h>
 
 #include "bench_burst_line.h"
+#include "bench_burst_profile.h"
 #include "bench_burst_ring.h"
 #include "mock.h"
 
@@ -76,12 +77,14 @@ one_rx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 	uint16_t got;
 
 	burst_post(ring, shape->burst, first);
+	burst_profile_inside = true;
 	start = burst_now();
 	got = rte_eth_rx_burst(port->id, 0, pkts, shape->burst);
 	/* A burst may be short while something opens; that is time too. */
 	while (got < shape->burst)
 		got += rte_eth_rx_burst(port->id, 0, &pkts[got], shape->burst - got);
 	end = burst_now();
+	burst_profile_inside = false;
 	rte_pktmbuf_free_bulk(pkts, got);
 	if (burst_reap(ring) != shape->burst)
 		mock_fail("%s has not returned all buffers", port->spec);
@@ -100,11 +103,13 @@ one_tx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 	for (uint16_t i = 0; i < shape->burst; i++)
 		rte_pktmbuf_append(pkts[i], (uint16_t)burst_len(shape, first + i));
 	burst_post(ring, shape->burst, first);
+	burst_profile_inside = true;
 	start = burst_now();
 	sent = rte_eth_tx_burst(port->id, 0, pkts, shape->burst);
 	while (sent < shape->burst)
 		sent += rte_eth_tx_burst(port->id, 0, &pkts[sent], shape->burst - sent);
 	end = burst_now();
+	burst_profile_inside = false;
 	if (burst_reap(ring) != shape->burst)
 		mock_fail("%s has not returned all buffers", port->spec);
 	return end - start;
