@@ -116,7 +116,6 @@ def main() -> int:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     program.add_arguments(parser, samples=21)
-    parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
     cycles, samples = sample(program.from_arguments(args), args.runs)
     of_step = {name: shares(samples[name]) for name in cycles}

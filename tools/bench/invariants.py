@@ -29,7 +29,6 @@ def main() -> int:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     program.add_arguments(parser, samples=101)
-    parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
     bench = program.from_arguments(args)
     rows = []

@@ -70,17 +70,17 @@ def is_slower(line: Line) -> bool:
     return speed(line) < LIMIT
 
 
-def measure(bench: Program, shapes: list[Shape], two: bool) -> dict[str, list[Line]]:
+def measure(bench: Program, shapes: list[Shape], two: bool, runs: int) -> dict[str, list[Line]]:
     """Baseline and port of each shape that could be measured."""
     found: dict[str, list[Line]] = {}
     for start in range(0, len(shapes), CHUNK):
         chunk = {shape.name: shape.words for shape in shapes[start:start + CHUNK]}
-        found |= bench.run(chunk, two=two)
+        found |= program.repeat(lambda c=chunk: bench.run(c, two=two), runs)
     again = {shape.name: shape.words for shape in shapes
              if shape.name in found and is_slower(found[shape.name][1])}
-    runs = [bench.run(again, two=two) for _ in range(RUNS_AGAIN)] if again else []
+    more = [bench.run(again, two=two) for _ in range(RUNS_AGAIN)] if again else []
     for name in again:
-        all_runs = [found[name]] + [run[name] for run in runs if name in run]
+        all_runs = [found[name]] + [run[name] for run in more if name in run]
         found[name] = [program.middle([lines[i] for lines in all_runs]) for i in (0, 1)]
     return found
 
@@ -121,7 +121,7 @@ def verdict(shapes: list[Shape], found: dict[str, list[Line]]) -> str:
 def main() -> int:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    program.add_arguments(parser, samples=7)
+    program.add_arguments(parser, samples=7, runs=1)
     parser.add_argument("--two", action="store_true", help="two cores")
     args = parser.parse_args()
     bench = program.from_arguments(args)
@@ -129,7 +129,7 @@ def main() -> int:
         ("matrix-one", "Cycles per packet, one core", by_size(False)),
         ("matrix-other", "Cycles per packet, one core, 64 bytes or as said", by_other())]
     for name, title, shapes in tables:
-        write(args, name, title, shapes, measure(bench, shapes, args.two))
+        write(args, name, title, shapes, measure(bench, shapes, args.two, args.runs))
     return 0
 
 

@@ -91,11 +91,12 @@ def middle(lines: Sequence[Line]) -> Line:
     return dataclasses.replace(lines[0], **fields)
 
 
-def add_arguments(parser: argparse.ArgumentParser, samples: int = 11) -> None:
+def add_arguments(parser: argparse.ArgumentParser, samples: int = 11, runs: int = 3) -> None:
     """The options that all reports share."""
     parser.add_argument("--bench", required=True, type=pathlib.Path, help="the program")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
-    parser.add_argument("--samples", type=int, default=samples)
+    parser.add_argument("--samples", type=int, default=samples, help="of each port and shape")
+    parser.add_argument("--runs", type=int, default=runs, help="the median counts")
     parser.add_argument("--simd", type=int, default=0, help="widest registers; 0: EAL's default")
 
 

@@ -113,7 +113,6 @@ def main() -> int:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     program.add_arguments(parser, samples=7)
-    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", default="", help="one of these: ports, regions, ring, guest, lazy")
     args = parser.parse_args()
     bench = program.from_arguments(args)

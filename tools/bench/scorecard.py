@@ -127,7 +127,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     program.add_arguments(parser)
     parser.add_argument("--quick", action="store_true", help="one short run, cells of one core")
-    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--turns", type=int, default=5, help="runs of each driver in P cells")
     parser.add_argument("--cells", default="", help="only these, as S1,S2,T4")
     parser.add_argument("--name", default="scorecard", help="of the files that are left")

@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 The dynvhost authors
+"""Checks how tools/bench.sh judges what it measures; prints TAP.
+
+Nothing is measured here: a report that takes slower for faster would make every figure worthless.
+"""
+
+import pathlib
+import sys
+import tempfile
+from collections.abc import Callable
+
+sys.dont_write_bytecode = True
+# In place of this folder, whose numbers.py would be taken for Python's own.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[3] / "tools" / "bench")
+
+# pylint: disable=wrong-import-position
+import breakdown  # noqa: E402
+import document  # noqa: E402
+import matrix  # noqa: E402
+import pairs  # noqa: E402
+import program  # noqa: E402
+import report  # noqa: E402
+import scorecard  # noqa: E402
+from cells import CELLS, Cell  # noqa: E402
+
+ONE = Cell("S", "", "", 0.65, 0.45)
+TWO = Cell("T", "", "", 1.4, 2.0, "two", "near")
+
+
+def line(ratio: float, unit: str = "cycles", round_trip: float = 0, value: float = 1
+         ) -> program.Line:
+    """What a run says of a port."""
+    return program.Line("net_x", unit, value, ratio, 0, 0, 0, round_trip, 0, 0)
+
+
+def judged(cell: Cell, *runs: tuple[float, float]) -> tuple[float | None, str, str]:
+    """Ratio, verdict and remark of runs with these ratios and round trips."""
+    result = scorecard.judge(cell, [[line(1), line(ratio, round_trip=trip)]
+                                    for ratio, trip in runs])
+    return result.ratio, result.verdict, result.remark
+
+
+def judged_pair(name: str, ratios: dict[int, float]) -> tuple[float | None, str]:
+    """Ratio and verdict of a cell of two processes, by the ratios of its sizes."""
+    cell = next(cell for cell in CELLS if cell.name == name)
+    flows = [pairs.Result(pairs.Flow(name == "P1", size), [10.0], [10.0 * ratio])
+             for size, ratio in ratios.items()]
+    result = scorecard.judge_pair(cell, flows)
+    return result.ratio, result.verdict
+
+
+def filled(text: str, **tables: str) -> str:
+    """A document with these tables put in."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, table in tables.items():
+            (pathlib.Path(folder) / f"{name}.md").write_text(table, encoding="utf-8")
+        return document.fill(text, pathlib.Path(folder))
+
+
+CASES: dict[str, tuple[Callable[[], object], object]] = {
+    "fewer cycles are better": (
+        lambda: [ONE.verdict(ratio) for ratio in (0.45, 0.46, 0.65, 0.66)],
+        ["stretch", "bar", "bar", "below"]),
+    "more packets are better": (
+        lambda: [TWO.verdict(ratio) for ratio in (2.0, 1.9, 1.4, 1.3)],
+        ["stretch", "bar", "bar", "below"]),
+    "the median of the runs counts": (
+        lambda: judged(ONE, (0.9, 0), (0.4, 0), (0.5, 0)), (0.5, "bar", "")),
+    "runs with the CPUs elsewhere do not count": (
+        lambda: judged(TWO, (2.5, 130), (1.0, 400), (2.5, 150)), (2.5, "stretch", "150 ns")),
+    "a cell whose placement did not occur is not measured": (
+        lambda: judged(TWO, (2.5, 300)), (None, "not measured", "300 ns, wanted near")),
+    "a pair is judged by its last size": (
+        lambda: judged_pair("P2", {64: 1.0, 1518: 1.2}), (1.2, "stretch")),
+    "a pair is below if any size is": (
+        lambda: judged_pair("P2", {64: 0.9, 1518: 1.2}), (1.2, "below")),
+    "speed is the inverse of cycles": (
+        lambda: [matrix.speed(line(0.5)), matrix.speed(line(0.5, "Mpps"))], [2.0, 0.5]),
+    "slower than the limit is found in either unit": (
+        lambda: [matrix.is_slower(line(*of)) for of in
+                 ((1.01,), (1.03,), (0.99, "Mpps"), (0.97, "Mpps"))],
+        [False, True, False, True]),
+    "no two shapes of the matrix have one name": (
+        lambda: [len(shapes) - len({shape.name for shape in shapes})
+                 for shapes in (matrix.by_size(False), matrix.by_size(True), matrix.by_other())],
+        [0, 0, 0]),
+    "runs are joined by medians, and what one misses comes from the others": (
+        lambda: {name: lines[0].value for name, lines in program.repeat(iter([
+            {"a": [line(1, value=1)]}, {"a": [line(1, value=7)], "b": [line(1, value=5)]},
+            {"a": [line(1, value=3)]}]).__next__, 3).items()}, {"a": 3, "b": 5}),
+    "the innermost known function decides on the step": (
+        lambda: [breakdown.step_of(functions) for functions in (
+            ["__rte_mempool_get", "split_fast_dequeue"], ["unknown", "split_fast_push"],
+            ["burst_now", "one_rx"], ["unknown"])],
+        ["mbufs from and to the pool", "used descriptors", None, "else"]),
+    "tables are tables of Markdown": (
+        lambda: report.markdown(["a", "b"], [["1", "2"]]), "| a | b |\n|---|---|\n| 1 | 2 |"),
+    "documents take the tables that there are, and keep the others": (
+        lambda: filled("x\n<!-- bench t -->\nold\n<!-- end -->\n<!-- bench u -->\no\n<!-- end -->",
+                       t="new\n"),
+        "x\n<!-- bench t -->\nnew\n<!-- end -->\n<!-- bench u -->\no\n<!-- end -->"),
+}
+
+
+def main() -> int:
+    """Run the cases in order."""
+    bad = 0
+    print(f"1..{len(CASES)}")
+    for number, (name, (observe, expected)) in enumerate(CASES.items(), 1):
+        observed = observe()
+        if observed == expected:
+            print(f"ok {number} - {name}")
+        else:
+            print(f"not ok {number} - {name}\n# expected {expected!r}\n# observed {observed!r}")
+            bad = 1
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())
