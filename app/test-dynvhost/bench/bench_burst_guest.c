@@ -39,15 +39,25 @@ guest_share(const struct burst_shape *shape)
 	return (shape->buffers + shape->regions - 1) / shape->regions;
 }
 
+/** Bytes of a region, which are whole pages. */
+static uint64_t
+guest_region_bytes(const struct burst_shape *shape, uint64_t page)
+{
+	const uint64_t least = 2 * (uint64_t)guest_share(shape) * BURST_STRIDE +
+			       GUEST_RING_BYTES(shape->ring) + GUEST_RAM_PAGE;
+
+	return guest_align(RTE_MAX(least, shape->memory / shape->regions), page);
+}
+
 /** The page size that a shape asks for, where the machine has such pages. */
 static uint64_t
 guest_page(const struct burst_shape *shape)
 {
-	const uint64_t bytes = 2 * (uint64_t)shape->buffers * BURST_STRIDE +
-			       shape->regions * 2 * GUEST_RAM_HUGEPAGE;
 	static bool told;
 
-	if (shape->page != GUEST_RAM_HUGEPAGE || guest_ram_has_hugepages(bytes))
+	if (shape->page != GUEST_RAM_HUGEPAGE ||
+		guest_ram_has_hugepages(
+			guest_region_bytes(shape, GUEST_RAM_HUGEPAGE) * shape->regions))
 		return shape->page;
 	if (!told)
 		fprintf(stderr, "%s: no 2 MiB pages free, 4 KiB instead\n", shape->name);
@@ -60,9 +70,7 @@ static void
 guest_lay_out(struct burst_port *port, const struct burst_shape *shape)
 {
 	const uint64_t page = guest_page(shape);
-	const uint64_t least = 2 * (uint64_t)guest_share(shape) * BURST_STRIDE +
-			       GUEST_RING_BYTES(shape->ring) + GUEST_RAM_PAGE;
-	const uint64_t share = guest_align(RTE_MAX(least, shape->memory / shape->regions), page);
+	const uint64_t share = guest_region_bytes(shape, page);
 	unsigned int file;
 
 	guest_ram_init(&port->ram);

@@ -118,16 +118,16 @@ one_tx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 static uint64_t
 one_empty(const struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 {
-	const struct burst_port *turn = &port[first % shape->ports];
 	struct rte_mbuf *pkts[BURST_MAX];
+	uint16_t id[ONE_POLLS];
 	unsigned int got = 0;
 	uint64_t start, end;
 
+	for (unsigned int i = 0; i < ONE_POLLS; i++)
+		id[i] = port[(first + i) % shape->ports].id;
 	start = burst_now();
-	for (unsigned int i = 0; i < ONE_POLLS; i++) {
-		got += rte_eth_rx_burst(turn->id, 0, pkts, 32);
-		turn = turn + 1 == &port[shape->ports] ? port : turn + 1;
-	}
+	for (unsigned int i = 0; i < ONE_POLLS; i++)
+		got += rte_eth_rx_burst(id[i], 0, pkts, 32);
 	end = burst_now();
 	mock_check(got == 0);
 	return end - start;
