@@ -24,7 +24,7 @@
 #   --scaling   with ports, regions, rings, guests and pages: [--only NAME] [--runs N] [--samples N]
 #   --breakdown where the cycles of a packet go: [--runs N] [--samples N] [--simd BITS]
 #   --pairs     testpmd beside virtio_user, all sizes: [--runs N]
-#   --all       all of these, a quarter of an hour; then the tables go into doc/*.md
+#   --all       all of these, twenty minutes; then the tables go into doc/*.md
 #   --document  only puts the tables that were left into doc/*.md
 #
 #   --simd BITS widest registers that drivers may use (EAL allows 256 unless told otherwise)

@@ -64,7 +64,7 @@ def write_heat(path: pathlib.Path, title: str, rows: Sequence[str], columns: Seq
     """Write the picture of a table: how many times as fast, by row and column."""
     left, cell, top = 170, 84, TOP + ROW
     width, height = left + cell * len(columns) + 10, top + ROW * len(rows) + 10
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{max(width, 620)}" '
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{max(width, 30 + 8 * len(title))}" '
              f'height="{height}" font-family="sans-serif" font-size="12">',
              '<rect width="100%" height="100%" fill="white"/>',
              f'<text x="10" y="22" font-size="15">{escape(title)}</text>']

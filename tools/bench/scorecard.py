@@ -119,7 +119,7 @@ def write_plots(args: argparse.Namespace, results: list[Result]) -> None:
                 for result in results if result.cell.kind == kind]
         if rows:
             plot.write_bars(args.out / f"{args.name}-{kind}.svg",
-                            f"{title}: ratio to {BASELINE}; marks: bar and stretch", rows)
+                            f"{title}: ratio to {BASELINE}; marks: bar (dark), stretch (grey)", rows)
 
 
 def main() -> int:
