@@ -116,7 +116,21 @@ struct burst_plan {
 /** The lengths of frames, in turn. */
 uint32_t burst_len(const struct burst_shape *shape, uint32_t i);
 
-/** Read "key=value,…" over the defaults. @return false: a line on stderr says what is wrong. */
+/**
+ * Read "key=value,…" over the defaults. @return false: a line on stderr says what is wrong.
+ *
+ *	name=TEXT                  for the output; the shape's words
+ *	dir=rx|tx|empty|loop       as enum burst_dir
+ *	gap=NS                     rest of the guest before each packet of a loop; 0
+ *	size=60..1518|imix         of frames; 64
+ *	format=split|packed        of the ring; split
+ *	inorder, mrg, csum, event  =0|1, features that are negotiated; 0
+ *	burst=1..256, ring=2..32768, buffers=N   32, 256 and 256
+ *	touch=none|first|all       lines of a frame that the guest reads or writes; none
+ *	at=12..256                 where a frame is in its buffer; 128
+ *	regions=1..509, page=4K|2M, memory=SIZE  one, 2M and what is needed
+ *	ports=1..RTE_MAX_ETHPORTS  one
+ */
 bool burst_shape_parse(struct burst_shape *shape, const char *text);
 
 /**
