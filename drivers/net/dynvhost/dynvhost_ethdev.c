@@ -80,6 +80,7 @@ ethdev_start(struct rte_eth_dev *eth_dev)
 	dynvhost_queues_start(eth_dev);
 	/* ethdev says "started" only after this returns; the link may be up from now on. */
 	eth_dev->data->dev_started = 1;
+	atomic_store(&dev->started, true);
 	dynvhost_link_set(dev, false);
 	return 0;
 }
@@ -90,6 +91,7 @@ ethdev_stop(struct rte_eth_dev *eth_dev)
 	struct dynvhost_dev *dev = eth_dev->data->dev_private;
 
 	eth_dev->data->dev_started = 0;
+	atomic_store(&dev->started, false);
 	dynvhost_queues_stop(eth_dev);
 	dynvhost_monitor_stop(dev);
 	dynvhost_link_set(dev, false);
@@ -283,6 +285,7 @@ ethdev_create(struct rte_vdev_device *vdev, const struct dynvhost_devargs *args)
 	atomic_init(&dev->mtu, args->mtu);
 	if (args->mtu != 0)
 		eth_dev->data->mtu = args->mtu;
+	atomic_init(&dev->started, false);
 	atomic_init(&dev->link_ready, false);
 	atomic_init(&dev->link_admin, true);
 	ethdev_fill_mac(&dev->mac, eth_dev->data->port_id);

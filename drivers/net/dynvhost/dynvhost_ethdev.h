@@ -88,6 +88,7 @@ struct dynvhost_dev {
 	_Atomic uint16_t mtu;                   /**< the front-end's, or as probed; 0: nobody's */
 	atomic_bool link_ready;                 /**< a guest is there */
 	atomic_bool link_admin;                 /**< the application wants the link up */
+	atomic_bool started; /**< as dev_started of ethdev, which no other thread may look at */
 	TAILQ_ENTRY(dynvhost_dev) next;
 };
 

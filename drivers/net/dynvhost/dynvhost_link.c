@@ -26,7 +26,7 @@ dynvhost_link_set(struct dynvhost_dev *dev, bool tell)
 	bool changed;
 
 	pthread_mutex_lock(&link_lock);
-	if (eth_dev->data->dev_started && atomic_load(&dev->link_ready) &&
+	if (atomic_load(&dev->started) && atomic_load(&dev->link_ready) &&
 		atomic_load(&dev->link_admin))
 		link.link_status = RTE_ETH_LINK_UP;
 	changed = rte_eth_linkstatus_set(eth_dev, &link) == 0;
@@ -54,7 +54,7 @@ link_ring_changed(void *opaque, uint16_t ring, bool enabled)
 	struct dynvhost_dev *dev = opaque;
 
 	atomic_store(&dev->ring_state[ring].enabled, enabled);
-	if (dev->eth_dev->data->dev_started)
+	if (atomic_load(&dev->started))
 		rte_eth_dev_callback_process(dev->eth_dev, RTE_ETH_EVENT_QUEUE_STATE, NULL);
 }
 

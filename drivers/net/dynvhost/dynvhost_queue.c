@@ -72,6 +72,16 @@ dynvhost_queues_bind(void *opaque)
 		dynvhost_vq_set_shared(&dev->vq[DYNVHOST_RING_OF_TXQ(q)], users[q] > 1);
 }
 
+/** Work for the control thread's lock: the application has configured its transmit queues. */
+static void
+queues_reconfigure(void *opaque)
+{
+	struct dynvhost_dev *dev = opaque;
+
+	dev->n_txq = dev->eth_dev->data->nb_tx_queues;
+	dynvhost_queues_bind(dev);
+}
+
 void
 dynvhost_queues_configure(struct rte_eth_dev *eth_dev)
 {
@@ -79,8 +89,7 @@ dynvhost_queues_configure(struct rte_eth_dev *eth_dev)
 
 	for (uint16_t q = 0; q < dev->n_pairs; q++)
 		queue_hold(&dev->txq[q]);
-	dev->n_txq = eth_dev->data->nb_tx_queues;
-	dynvhost_backend_call(dev->backend, dynvhost_queues_bind, dev);
+	dynvhost_backend_call(dev->backend, queues_reconfigure, dev);
 	for (uint16_t q = 0; q < dev->n_pairs; q++)
 		queue_release(&dev->txq[q]);
 }
