@@ -281,7 +281,8 @@ int dynvhost_mem_uva_to_gpa(
  * bytes must lie in one region. Pages may be pinned several times.
  *
  * @param pin  linked into the region until unpinned: must stay where it is.
- * @return 0; -EFAULT (not in one region), or the error of opening (-ENOMEM, -EAGAIN …).
+ * @return 0; -EFAULT (not in one region), -EXDEV (behind an IOMMU: not in one piece), or the error of
+ *         opening (-ENOMEM, -EAGAIN …).
  */
 int dynvhost_mem_pin(const struct dynvhost_mem_view *view, uint64_t gpa, uint64_t len,
 	enum dynvhost_mem_right right, struct dynvhost_mem_pin *pin);

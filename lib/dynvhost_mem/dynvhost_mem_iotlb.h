@@ -19,7 +19,8 @@
  *
  * What the table does not hold is a *miss*: the queue's cursor keeps it (one at a time), the control
  * thread is woken, and the queue has -EAGAIN until the front-end has said something. One that was
- * denied is -EFAULT, as an address outside of guest memory is.
+ * denied is -EFAULT, as an address outside of guest memory is. Control's own calls do not wait: what
+ * they lack is *wanted*, several pages at a time.
  *
  * The table changes only while all queues that use it are outside their bursts, so bursts read it
  * as it is. A range that goes takes the pages that were open because of it along: its removal is
@@ -38,6 +39,9 @@ extern "C" {
 
 /** Ranges that one table holds; a further one takes the place of another. */
 #define DYNVHOST_MEM_IOTLB_MAX 2048
+
+/** Translations that control can want at a time. */
+#define DYNVHOST_MEM_IOTLB_WANTS 64
 
 /** What a range may be used for, as on the wire. */
 #define DYNVHOST_MEM_IOTLB_READ  1u
@@ -102,8 +106,16 @@ bool dynvhost_mem_iotlb_overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64
 /** Number of ranges. Control call. */
 uint32_t dynvhost_mem_iotlb_count(const struct dynvhost_mem_iotlb *iotlb);
 
-/** The place of misses of control's own calls: of pins. Control. */
-struct dynvhost_mem_cursor *dynvhost_mem_iotlb_cursor(struct dynvhost_mem_iotlb *iotlb);
+/**
+ * Note as wanted what has no translation of [iova, iova + len), page by page, as far as there is room.
+ * Pinning does it too. Queues outside.
+ * @return whether all of it has one.
+ */
+bool dynvhost_mem_iotlb_want(
+	struct dynvhost_mem_iotlb *iotlb, uint64_t iova, uint64_t len, uint8_t perm);
+
+/** Take something wanted, in order to ask for it. @return false: there is nothing. Control. */
+bool dynvhost_mem_iotlb_take_want(struct dynvhost_mem_iotlb *iotlb, struct dynvhost_mem_miss *miss);
 
 /** Take a miss that has been posted, in order to ask for it. @return false: there is none. Control. */
 bool dynvhost_mem_miss_take(struct dynvhost_mem_cursor *cursor, struct dynvhost_mem_miss *miss);
@@ -120,6 +132,10 @@ void dynvhost_mem_miss_forget(struct dynvhost_mem_cursor *cursor);
  */
 void dynvhost_mem_miss_answer(
 	struct dynvhost_mem_cursor *cursor, uint64_t iova, uint64_t size, bool granted);
+
+/** The front-end refuses to translate just this: as an answer that does not grant it. Control. */
+void
+dynvhost_mem_miss_refuse(struct dynvhost_mem_cursor *cursor, const struct dynvhost_mem_miss *miss);
 
 /**
  * As dynvhost_mem_log_mark(), for bytes of @p view, which may be a table's. Inside a burst, or with

@@ -53,7 +53,8 @@ struct dynvhost_mem_iotlb {
 	uint32_t n;
 	uint32_t hand; /**< which range goes next when there is no room */
 	uint32_t n_gone;
-	struct dynvhost_mem_cursor cursor;
+	uint32_t n_wants;
+	struct dynvhost_mem_miss want[DYNVHOST_MEM_IOTLB_WANTS];
 	struct iotlb_range range[IOTLB_ROOM];
 	struct iotlb_gone gone[2 * IOTLB_ROOM];
 };
@@ -95,12 +96,6 @@ uint32_t
 dynvhost_mem_iotlb_count(const struct dynvhost_mem_iotlb *iotlb)
 {
 	return iotlb->n;
-}
-
-struct dynvhost_mem_cursor *
-dynvhost_mem_iotlb_cursor(struct dynvhost_mem_iotlb *iotlb)
-{
-	return &iotlb->cursor;
 }
 
 /** Index of the first range that ends at or behind @p iova, or n. */
@@ -193,6 +188,59 @@ mem_iotlb_translate(const struct dynvhost_mem_iotlb *iotlb, struct dynvhost_mem_
 	return dynvhost_mem_translate(iotlb->memory, cursor, gpa, len, right, span);
 }
 
+/** Note the page of @p iova as wanted. @return false: there is no room for another. */
+static bool
+iotlb_add_want(struct dynvhost_mem_iotlb *iotlb, uint64_t iova, uint8_t perm)
+{
+	const struct dynvhost_mem_miss want = {.iova = iova & IOTLB_PAGE_MASK, .perm = perm};
+	uint32_t i;
+
+	for (i = 0; i < iotlb->n_wants; i++)
+		if (iotlb->want[i].iova == want.iova && iotlb->want[i].perm == want.perm)
+			return true;
+	if (iotlb->n_wants == DYNVHOST_MEM_IOTLB_WANTS)
+		return false;
+	iotlb->want[iotlb->n_wants++] = want;
+	return true;
+}
+
+bool
+dynvhost_mem_iotlb_want(struct dynvhost_mem_iotlb *iotlb, uint64_t iova, uint64_t len, uint8_t perm)
+{
+	bool all = true;
+	uint64_t gpa, part;
+
+	if (len != 0 && len - 1 > UINT64_MAX - iova)
+		return false;
+	for (; len > 0; iova += part, len -= part) {
+		part = iotlb_find(iotlb, iova, len, perm, &gpa);
+		if (part != 0)
+			continue;
+		all = false;
+		if (!iotlb_add_want(iotlb, iova, perm))
+			break;
+		part = (iova | ~IOTLB_PAGE_MASK) - iova + 1;
+		part = part < len ? part : len;
+	}
+	return all;
+}
+
+bool
+dynvhost_mem_iotlb_take_want(struct dynvhost_mem_iotlb *iotlb, struct dynvhost_mem_miss *miss)
+{
+	uint64_t gpa;
+
+	while (iotlb->n_wants > 0) {
+		*miss = iotlb->want[0];
+		iotlb->n_wants--;
+		memmove(&iotlb->want[0], &iotlb->want[1], iotlb->n_wants * sizeof(iotlb->want[0]));
+		/* What has come meanwhile is not wanted any more. */
+		if (iotlb_find(iotlb, miss->iova, 1, miss->perm, &gpa) == 0)
+			return true;
+	}
+	return false;
+}
+
 int
 mem_iotlb_pin(struct dynvhost_mem_iotlb *iotlb, uint64_t iova, uint64_t len,
 	enum dynvhost_mem_right right, struct dynvhost_mem_pin *pin)
@@ -202,7 +250,7 @@ mem_iotlb_pin(struct dynvhost_mem_iotlb *iotlb, uint64_t iova, uint64_t len,
 	const uint8_t perm = right == DYNVHOST_MEM_WRITE
 				     ? DYNVHOST_MEM_IOTLB_READ | DYNVHOST_MEM_IOTLB_WRITE
 				     : DYNVHOST_MEM_IOTLB_READ;
-	uint64_t gpa, covered, ignored;
+	uint64_t gpa, covered;
 
 	pin->region = NULL;
 	if (len == 0 || len - 1 > UINT64_MAX - iova)
@@ -210,12 +258,10 @@ mem_iotlb_pin(struct dynvhost_mem_iotlb *iotlb, uint64_t iova, uint64_t len,
 	covered = iotlb_find(iotlb, iova, len, perm, &gpa);
 	if (covered == len)
 		return dynvhost_mem_pin(iotlb->memory, gpa, len, right, pin);
-	if (covered != 0 && iotlb_find(iotlb, iova + covered, 1, perm, &ignored) != 0)
-		return mem_fail(mem, -EFAULT,
-			"iova 0x%jx: its pages do not follow each other in guest memory",
-			(uintmax_t)iova);
-	iotlb_post(iotlb, &iotlb->cursor, iova + covered, perm);
-	return mem_fail(mem, -EAGAIN, "iova 0x%jx: not translated yet", (uintmax_t)iova);
+	if (!dynvhost_mem_iotlb_want(iotlb, iova, len, perm))
+		return mem_fail(mem, -EAGAIN, "iova 0x%jx: not translated yet", (uintmax_t)iova);
+	return mem_fail(mem, -EXDEV,
+		"iova 0x%jx: its pages do not follow each other in guest memory", (uintmax_t)iova);
 }
 
 static void
@@ -322,8 +368,7 @@ dynvhost_mem_iotlb_set_memory(
 		else
 			iotlb_delete(iotlb, i);
 	}
-	if (memory == NULL)
-		atomic_store(&iotlb->cursor.miss, 0);
+	iotlb->n_wants = 0;
 }
 
 /** Whether the table says just this already. */
@@ -458,6 +503,16 @@ dynvhost_mem_miss_answer(
 			seen & IOTLB_PAGE_MASK, ~IOTLB_PAGE_MASK + 1, iova, size))
 		return;
 	atomic_store(&cursor->miss, granted ? 0 : (seen & ~IOTLB_STATE) | IOTLB_DENIED);
+}
+
+void
+dynvhost_mem_miss_refuse(struct dynvhost_mem_cursor *cursor, const struct dynvhost_mem_miss *miss)
+{
+	uint64_t asked = miss->iova | (uint64_t)miss->perm << IOTLB_PERM_SHIFT | IOTLB_SENT;
+
+	/* Who has posted it does not touch it before it is answered. */
+	atomic_compare_exchange_strong(
+		&cursor->miss, &asked, (asked & ~IOTLB_STATE) | IOTLB_DENIED);
 }
 
 void

@@ -18,12 +18,19 @@
 
 #include "conform.h"
 
+/** Set by the build where rings are packed. */
+#ifndef IOMMU_RINGS
+#define IOMMU_RINGS 0
+#endif
+
 #define PAGE     4096ull
 #define IOMMU    BIT(VIRTIO_F_ACCESS_PLATFORM)
 #define IOMMU_RW 3
 
 /** The front-end's end of the socket for questions; -1: none. */
 static int iommu_sock = -1;
+/** REPLY_ACK is in force: questions want replies. */
+static bool iommu_acks;
 
 static void
 iommu_send(struct rig *rig, uint8_t type, uint64_t iova, uint64_t size, uint64_t uva, uint8_t perm,
@@ -49,6 +56,21 @@ iommu_unmap(struct rig *rig, uint64_t iova, uint64_t size)
 	iommu_send(rig, VU_IOTLB_INVALIDATE, iova, size, 0, 0, FE_OK);
 }
 
+/* Reply to the next question: 0 says that it has been answered. */
+static void
+iommu_reply(uint64_t value)
+{
+	const struct {
+		struct vu_header header;
+		uint64_t value;
+	} __attribute__((packed)) msg = {
+		.header = {VU_BACKEND_IOTLB_MSG, VU_VERSION | VU_FLAG_REPLY, sizeof(value)},
+		.value = value,
+	};
+
+	mock_check(send(iommu_sock, &msg, sizeof(msg), MSG_NOSIGNAL) == (ssize_t)sizeof(msg));
+}
+
 /* A question if there is one. */
 static bool
 iommu_question(struct vu_iotlb *question)
@@ -61,7 +83,7 @@ iommu_question(struct vu_iotlb *question)
 	if (recv(iommu_sock, &msg, sizeof(msg), MSG_DONTWAIT) != (ssize_t)sizeof(msg))
 		return false;
 	assert_int_equal(msg.header.request, VU_BACKEND_IOTLB_MSG);
-	assert_int_equal(msg.header.flags, VU_VERSION);
+	assert_int_equal(msg.header.flags, VU_VERSION | (iommu_acks ? VU_FLAG_NEED_REPLY : 0));
 	assert_int_equal(msg.header.size, sizeof(msg.iotlb));
 	assert_int_equal(msg.iotlb.type, VU_IOTLB_MISS);
 	assert_in_range(msg.iotlb.perm, 1, IOMMU_RW);
@@ -70,16 +92,49 @@ iommu_question(struct vu_iotlb *question)
 	return true;
 }
 
-/* Answer all questions, page by page. @return how many. */
+/* Answer all questions, page by page: a page may hold what goes either way. @return how many. */
 static unsigned int
 iommu_answer(struct rig *rig)
 {
 	struct vu_iotlb question;
 	unsigned int n = 0;
 
-	for (; iommu_question(&question); n++)
-		iommu_map(rig, question.iova, PAGE, question.perm);
+	for (; iommu_question(&question); n++) {
+		iommu_map(rig, question.iova, PAGE, IOMMU_RW);
+		if (iommu_acks)
+			iommu_reply(0);
+	}
 	return n;
+}
+
+/* Poll until a packet asks for these rights; questions before that are left without translation. */
+static struct vu_iotlb
+iommu_await(struct rig *rig, uint8_t perm)
+{
+	const uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
+	struct vu_iotlb question;
+
+	for (;;) {
+		while (!iommu_question(&question)) {
+			assert_true(mock_now_ms() < deadline);
+			rig_poll(rig);
+		}
+		if (question.perm == perm)
+			return question;
+		if (iommu_acks)
+			iommu_reply(0);
+	}
+}
+
+/* Let questions lapse; all the same each has its reply. */
+static void
+iommu_let_lapse(void)
+{
+	struct vu_iotlb question;
+
+	while (iommu_question(&question))
+		if (iommu_acks)
+			iommu_reply(0);
 }
 
 /* The socket for questions, and a guest that starts. */
@@ -90,6 +145,7 @@ iommu_start(struct rig *rig)
 
 	nic_negotiate(&rig->nic);
 	assert_true((rig->nic.features & IOMMU) != 0);
+	iommu_acks = (rig->nic.protocol_features & BIT(VU_PF_REPLY_ACK)) != 0;
 	mock_check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
 	fe_request(&rig->fe, VU_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1, FE_OK);
 	close(pair[1]);
@@ -101,24 +157,27 @@ iommu_start(struct rig *rig)
 
 static const struct rig_config iommu_config = {
 	.port = {.devargs = "iommu-support=1"},
-	.nic = {.features = NIC_FEATURES | IOMMU},
+	.nic = {.features = NIC_FEATURES | IOMMU | IOMMU_RINGS},
 };
 
 /* A guest whose front-end has translated all of its memory, unasked. */
 static void
-iommu_open(struct rig *rig)
+iommu_open_as(struct rig *rig, const struct rig_config *config)
 {
-	struct vu_iotlb question;
-
-	rig_prepare(rig, &iommu_config);
+	rig_prepare(rig, config);
 	iommu_start(rig);
 	assert_false(port_link_up(&rig->port));
 	iommu_map(rig, GUEST_RAM_UVA_BASE, RIG_RAM_SIZE, IOMMU_RW);
 	iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
 	port_wait_link(&rig->port, true);
 	/* Rings have been asked for. */
-	while (iommu_question(&question))
-		;
+	iommu_let_lapse();
+}
+
+static void
+iommu_open(struct rig *rig)
+{
+	iommu_open_as(rig, &iommu_config);
 }
 
 static uint64_t
@@ -161,17 +220,17 @@ test_iommu_translations_sent_unasked_bring_traffic(void **state)
 
 /*
  * One packet there and back, questions being answered meanwhile. On a busy machine that may take
- * longer than a chain waits, and then it is lost: another one is sent. @return questions.
+ * longer than a chain or the echo waits, and then it is lost: another one is sent. @return questions.
  */
 static unsigned int
 iommu_exchange_one(struct rig *rig)
 {
-	const uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
+	const uint64_t deadline = mock_now_ms() + 3 * MOCK_DEADLINE_MS;
 	unsigned int asked = 0, looks;
 
 	for (;;) {
 		rig_send(rig, 0, 1);
-		for (looks = 0; looks < 150; looks++) {
+		for (looks = 0; looks < 600; looks++) {
 			if (rig_collect(rig, 0, 2))
 				return asked;
 			asked += iommu_answer(rig);
@@ -208,19 +267,16 @@ static void
 test_iommu_address_that_is_not_translated_is_refused_in_time(void **state)
 {
 	struct rig *rig = rig_main();
-	struct vu_iotlb question;
 
 	iommu_open(rig);
 	rig_exchange(rig, 0, 20);
 	iommu_unmap(rig, 0, RIG_RAM_SIZE);
 	/* Nobody answers: the packet is lost, the queue is not. */
 	rig_send(rig, 0, 1);
-	assert_false(rig_collect(rig, 0, 300));
-	assert_true(iommu_question(&question));
-	assert_int_equal(question.perm, 1);
+	assert_false(rig_collect(rig, 0, 2000));
+	iommu_await(rig, 1);
 	rig_forget(rig, 0);
-	while (iommu_question(&question))
-		;
+	iommu_let_lapse();
 	iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
 	rig_exchange(rig, 0, 50);
 }
@@ -235,13 +291,164 @@ test_iommu_answer_that_says_no_stops_the_queue(void **state)
 	rig_exchange(rig, 0, 20);
 	iommu_unmap(rig, 0, RIG_RAM_SIZE);
 	rig_send(rig, 0, 1);
-	while (!iommu_question(&question))
-		rig_poll(rig);
+	question = iommu_await(rig, 1);
 	iommu_send(rig, VU_IOTLB_FAIL, question.iova, PAGE, 0, 1, FE_OK);
 	rig_poll(rig);
 	port_wait_link(&rig->port, false);
 	assert_true(port_errors(&rig->port) > 0);
 	rig_forget(rig, 0);
+}
+
+static void
+test_iommu_refusal_stops_the_queue_at_once(void **state)
+{
+	struct rig *rig = rig_main();
+	uint64_t sent_ms;
+
+	iommu_open(rig);
+	rig_exchange(rig, 0, 20);
+	iommu_unmap(rig, 0, RIG_RAM_SIZE);
+	rig_send(rig, 0, 1);
+	iommu_await(rig, 1);
+	iommu_reply(1);
+	sent_ms = mock_now_ms();
+	while (port_errors(&rig->port) == 0) {
+		assert_true(mock_now_ms() - sent_ms < MOCK_DEADLINE_MS);
+		rig_poll(rig);
+	}
+	port_wait_link(&rig->port, false);
+	/* It is not given back, as a chain is that has waited in vain. */
+	assert_false(nic_ring_has_used(&rig->nic, &rig->nic.ring[NIC_TX(0)]));
+	rig_forget(rig, 0);
+}
+
+static void
+test_iommu_refusal_of_what_no_packet_waits_for_is_no_harm(void **state)
+{
+	struct rig *rig = rig_main();
+	struct vu_iotlb question;
+	const uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
+	unsigned int n = 0;
+
+	iommu_open(rig);
+	rig_exchange(rig, 0, 20);
+	/* Buffers to receive into are asked for though nobody sends. */
+	iommu_unmap(rig, 0, RIG_RAM_SIZE);
+	while (n < 2) {
+		assert_true(mock_now_ms() < deadline);
+		if (!iommu_question(&question))
+			continue;
+		assert_int_equal(question.perm, 2);
+		iommu_reply(1);
+		n++;
+	}
+	iommu_let_lapse();
+	iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
+	rig_exchange(rig, 0, 50);
+	assert_int_equal(port_errors(&rig->port), 0);
+}
+
+static void
+test_iommu_replies_are_asked_for_only_if_negotiated(void **state)
+{
+	struct rig_config config = iommu_config;
+	struct rig *rig = rig_main();
+
+	config.nic.without_protocol = BIT(VU_PF_REPLY_ACK);
+	rig_prepare(rig, &config);
+	iommu_start(rig);
+	assert_false(iommu_acks);
+	/* iommu_question() judges the flags. */
+	while (!port_link_up(&rig->port)) {
+		iommu_answer(rig);
+		usleep(1000);
+	}
+	iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
+	rig_exchange(rig, 0, 50);
+}
+
+static void
+test_iommu_rings_are_asked_for_in_one_go(void **state)
+{
+	const struct rig_config config = {
+		.port = {.devargs = "iommu-support=1"},
+		.nic = {.features = NIC_FEATURES | IOMMU | IOMMU_RINGS, .ring_size = 1024},
+	};
+	struct vu_iotlb question;
+	struct rig *rig = rig_main();
+	/* Four pages of descriptors each, and where the other areas lie. */
+	const unsigned int least = IOMMU_RINGS == 0 ? 2 * (4 + 1 + 2) : 2 * (4 + 1);
+	unsigned int n = 0;
+
+	rig_prepare(rig, &config);
+	iommu_start(rig);
+	/* Nobody answers, so what is not asked now never is. */
+	for (;; n++) {
+		const uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
+
+		while (!iommu_question(&question)) {
+			if (n >= least)
+				return;
+			assert_true(mock_now_ms() < deadline);
+			usleep(1000);
+		}
+	}
+}
+
+static void
+test_iommu_link_stays_up_while_rings_are_translated_anew(void **state)
+{
+	struct rig *rig = rig_main();
+	unsigned int i;
+
+	iommu_open(rig);
+	for (i = 0; i < 50; i++) {
+		rig_exchange(rig, 0, 10);
+		iommu_unmap(rig, 0, 0);
+		assert_true(port_link_up(&rig->port));
+		iommu_let_lapse();
+		iommu_map(rig, GUEST_RAM_UVA_BASE, RIG_RAM_SIZE, IOMMU_RW);
+		iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
+		assert_true(port_link_up(&rig->port));
+	}
+	iommu_let_lapse();
+	/* Not for ever, though. */
+	iommu_unmap(rig, 0, 0);
+	port_wait_link(&rig->port, false);
+}
+
+static void
+test_iommu_broken_ring_is_not_revived_by_translations(void **state)
+{
+	const struct ring_piece piece = {.gpa = RIG_RAM_SIZE - 10, .len = 100};
+	const struct rig_chain chain = {.piece = &piece, .n = 1};
+	struct rig *rig = rig_main();
+	uint64_t errors;
+	unsigned int i;
+
+	iommu_open(rig);
+	rig_exchange(rig, 0, 20);
+	iommu_send(rig, VU_IOTLB_UPDATE, RIG_RAM_SIZE, PAGE, GUEST_RAM_UVA_BASE, 2, FE_OK);
+	rig_offer_chain(rig, NIC_TX(0), &chain, false);
+	iommu_await(rig, 1);
+	iommu_reply(1);
+	while (port_errors(&rig->port) == 0)
+		rig_poll(rig);
+	port_wait_link(&rig->port, false);
+	errors = port_errors(&rig->port);
+	for (i = 0; i < 3; i++) {
+		iommu_unmap(rig, 0, 0);
+		iommu_map(rig, GUEST_RAM_UVA_BASE, RIG_RAM_SIZE, IOMMU_RW);
+		iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
+		rig_poll(rig);
+		assert_int_equal(port_errors(&rig->port), errors);
+		assert_false(port_link_up(&rig->port));
+	}
+	rig_revive(rig, NIC_TX(0));
+	iommu_map(rig, GUEST_RAM_UVA_BASE, RIG_RAM_SIZE, IOMMU_RW);
+	port_wait_link(&rig->port, true);
+	iommu_let_lapse();
+	rig_exchange(rig, 0, 50);
 }
 
 static void
@@ -273,7 +480,7 @@ test_iommu_invalidate_under_traffic(void **state)
 		rig_send(rig, 0, 8);
 		iommu_unmap(rig, i * 7 % 4096 * PAGE, (1 + i % 64) * PAGE);
 		iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
-		if (!rig_collect(rig, 0, 2000))
+		if (!rig_collect(rig, 0, 5000))
 			rig_forget(rig, 0);
 	}
 	rig_echo_stop(rig);
@@ -285,7 +492,6 @@ static void
 test_iommu_ring_halts_without_translation_and_goes_on_with_it(void **state)
 {
 	struct rig *rig = rig_main();
-	struct vu_iotlb question;
 	unsigned int i;
 
 	iommu_open(rig);
@@ -293,14 +499,12 @@ test_iommu_ring_halts_without_translation_and_goes_on_with_it(void **state)
 		rig_exchange(rig, 0, 100);
 		/* One page of a ring, or all of them. */
 		if (i % 2 == 0)
-			iommu_unmap(rig,
-				guest_ram_uva(&rig->ram, rig->nic.ring[NIC_TX(0)].ring.used_gpa),
+			iommu_unmap(rig, nic_fe_ring(&rig->nic, NIC_TX(0)).used_uva & ~(PAGE - 1),
 				PAGE);
 		else
 			iommu_unmap(rig, 0, 0);
 		port_wait_link(&rig->port, false);
-		while (iommu_question(&question))
-			;
+		iommu_let_lapse();
 		iommu_map(rig, GUEST_RAM_UVA_BASE, RIG_RAM_SIZE, IOMMU_RW);
 		iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
 		port_wait_link(&rig->port, true);
@@ -313,8 +517,6 @@ test_iommu_rights_are_kept(void **state)
 {
 	struct rig *rig = rig_main();
 	struct rte_mbuf *pkt;
-	struct vu_iotlb question;
-	unsigned int i;
 
 	iommu_open(rig);
 	rig_exchange(rig, 0, 20);
@@ -322,10 +524,7 @@ test_iommu_rights_are_kept(void **state)
 	iommu_map(rig, 0, RIG_RAM_SIZE, 1);
 	pkt = port_packet(&rig->port, 60, 1, 0);
 	assert_int_equal(port_tx(&rig->port, 0, &pkt, 1), 0);
-	for (i = 0; i < 1000 && !iommu_question(&question); i++)
-		usleep(1000);
-	assert_true(i < 1000);
-	assert_int_equal(question.perm, 2);
+	iommu_await(rig, 2);
 }
 
 static void
@@ -377,16 +576,16 @@ test_iommu_front_end_that_reads_no_questions_is_no_harm(void **state)
 
 	iommu_open(rig);
 	iommu_unmap(rig, 0, RIG_RAM_SIZE);
-	for (i = 0; i < 5; i++) {
+	for (i = 0; i < 2; i++) {
 		rig_send(rig, 0, 1);
-		rig_collect(rig, 0, 130);
+		rig_collect(rig, 0, 2000);
 		rig_forget(rig, 0);
 		fe_barrier(&rig->fe);
 	}
 	close(iommu_sock);
 	iommu_sock = -1;
 	rig_send(rig, 0, 1);
-	rig_collect(rig, 0, 130);
+	rig_collect(rig, 0, 2000);
 	rig_forget(rig, 0);
 	iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
 	rig_exchange(rig, 0, 50);
@@ -412,6 +611,12 @@ main(void)
 		IOMMU_TEST(test_iommu_rings_and_packets_are_asked_for_page_by_page),
 		IOMMU_TEST(test_iommu_address_that_is_not_translated_is_refused_in_time),
 		IOMMU_TEST(test_iommu_answer_that_says_no_stops_the_queue),
+		IOMMU_TEST(test_iommu_refusal_stops_the_queue_at_once),
+		IOMMU_TEST(test_iommu_refusal_of_what_no_packet_waits_for_is_no_harm),
+		IOMMU_TEST(test_iommu_replies_are_asked_for_only_if_negotiated),
+		IOMMU_TEST(test_iommu_rings_are_asked_for_in_one_go),
+		IOMMU_TEST(test_iommu_link_stays_up_while_rings_are_translated_anew),
+		IOMMU_TEST(test_iommu_broken_ring_is_not_revived_by_translations),
 		IOMMU_TEST(test_iommu_invalidate_closes_what_was_open_before_its_answer),
 		IOMMU_TEST(test_iommu_invalidate_under_traffic),
 		IOMMU_TEST(test_iommu_ring_halts_without_translation_and_goes_on_with_it),

@@ -9,7 +9,10 @@
  * tables.
  */
 
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,8 +41,9 @@ iommu_map_all(struct rig *rig)
 	iommu_send(rig, VU_IOTLB_UPDATE, 0, RIG_RAM_SIZE, GUEST_RAM_UVA_BASE, IOMMU_RW, FE_OK);
 }
 
-static void
-iommu_open(struct rig *rig)
+/* The front-end's end of the socket for questions is returned. */
+static int
+iommu_connect(struct rig *rig)
 {
 	const struct rig_config config = {
 		.port = {.devargs = "iommu-support=1"},
@@ -49,15 +53,21 @@ iommu_open(struct rig *rig)
 
 	rig_prepare(rig, &config);
 	nic_negotiate(&rig->nic);
-	/* Nobody reads what is asked. */
 	mock_check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
 	fe_request(&rig->fe, VU_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1, FE_OK);
 	close(pair[1]);
-	close(pair[0]);
 	rig_offer_buffers(rig);
 	nic_start(&rig->nic);
 	iommu_map_all(rig);
 	port_wait_link(&rig->port, true);
+	return pair[0];
+}
+
+static void
+iommu_open(struct rig *rig)
+{
+	/* Nobody reads what is asked. */
+	close(iommu_connect(rig));
 }
 
 static void
@@ -79,7 +89,7 @@ test_iommu_translations_that_come_and_go_all_the_time_hurt_nobody(void **state)
 	rig_echo_stop(rig);
 	port_wait_link(&rig->port, true);
 	/* What was on its way comes, or was lost without its translation. */
-	rig_collect(rig, 0, 1000);
+	rig_collect(rig, 0, 2000);
 	rig_forget(rig, 0);
 	rig->may_lose = 0;
 	rig_exchange(rig, 0, 50);
@@ -131,12 +141,154 @@ test_iommu_guest_that_names_what_is_not_mapped_waits_alone(void **state)
 	}
 	/* Each is given back in time, and good ones behind them are served. */
 	assert_int_equal(rig_send(rig, 0, 4), 4);
-	assert_true(rig_collect(rig, 0, 5000));
+	assert_true(rig_collect(rig, 0, 15000));
 	/* An end of the address space. */
 	piece.gpa = UINT64_MAX - 50;
 	rig_offer_chain(rig, NIC_TX(0), &chain, false);
 	rig_poll(rig);
 	port_wait_link(&rig->port, false);
+}
+
+/** What a front-end may send instead of a reply. */
+struct iommu_reply {
+	const char *what;
+	struct vu_header header;
+	uint32_t len;   /**< of what is sent behind the header */
+	uint32_t n_fds; /**< that come along */
+	uint32_t more;  /**< times that it is sent again */
+};
+
+#define IOMMU_REPLY (VU_VERSION | VU_FLAG_REPLY)
+
+static const struct iommu_reply iommu_bad_replies[] = {
+	{"no reply flag", {VU_BACKEND_IOTLB_MSG, VU_VERSION, 8}, 8, 0, 0},
+	{"a version there is not", {VU_BACKEND_IOTLB_MSG, VU_FLAG_REPLY | 2, 8}, 8, 0, 0},
+	{"another request", {VU_BACKEND_IOTLB_MSG + 1, IOMMU_REPLY, 8}, 8, 0, 0},
+	{"too short", {VU_BACKEND_IOTLB_MSG, IOMMU_REPLY, 4}, 4, 0, 0},
+	{"empty", {VU_BACKEND_IOTLB_MSG, IOMMU_REPLY, 0}, 0, 0, 0},
+	{"too long", {VU_BACKEND_IOTLB_MSG, IOMMU_REPLY, 32}, 32, 0, 0},
+	{"enormous", {VU_BACKEND_IOTLB_MSG, IOMMU_REPLY, UINT32_MAX}, 64, 0, 0},
+	{"with an fd", {VU_BACKEND_IOTLB_MSG, IOMMU_REPLY, 8}, 8, 1, 0},
+	{"with too many fds", {VU_BACKEND_IOTLB_MSG, IOMMU_REPLY, 8}, 8, 100, 0},
+	{"half of one", {VU_BACKEND_IOTLB_MSG, IOMMU_REPLY, 8}, 4, 0, 0},
+};
+
+/* Send it as often as the socket takes it. */
+static void
+iommu_send_reply(int sock, const struct iommu_reply *reply)
+{
+	struct front_end fe = {.sock = sock};
+	uint8_t bytes[sizeof(reply->header) + 64] = {0};
+	int fd[100];
+	uint32_t i;
+
+	memcpy(bytes, &reply->header, sizeof(reply->header));
+	for (i = 0; i < reply->n_fds; i++)
+		fd[i] = sock;
+	for (i = 0; i <= reply->more; i++)
+		if (fe_try_send_bytes(
+			    &fe, bytes, sizeof(reply->header) + reply->len, fd, reply->n_fds) < 0)
+			break;
+}
+
+/* Have a question under way. */
+static void
+iommu_provoke(struct rig *rig, int sock)
+{
+	struct pollfd pollfd = {.fd = sock, .events = POLLIN};
+
+	iommu_send(rig, VU_IOTLB_INVALIDATE, 0, RIG_RAM_SIZE, 0, 0, FE_OK);
+	rig_send(rig, 0, 1);
+	rig_poll(rig);
+	assert_int_equal(poll(&pollfd, 1, MOCK_DEADLINE_MS), 1);
+}
+
+static void
+test_iommu_replies_that_are_none_end_their_socket_alone(void **state)
+{
+	struct rig *rig = rig_main();
+	unsigned int i;
+
+	for (i = 0; i < RTE_DIM(iommu_bad_replies); i++) {
+		const uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
+		int sock = iommu_connect(rig);
+		char bytes[256];
+		ssize_t n;
+
+		print_message("# %s\n", iommu_bad_replies[i].what);
+		iommu_provoke(rig, sock);
+		iommu_send_reply(sock, &iommu_bad_replies[i]);
+		/* It is closed, whatever was asked before. */
+		do {
+			rig_poll(rig);
+			n = recv(sock, bytes, sizeof(bytes), MSG_DONTWAIT);
+			assert_true(mock_now_ms() < deadline);
+		} while (n > 0 || (n < 0 && errno == EAGAIN));
+		close(sock);
+		/* All else goes on, and translations that come unasked still do. */
+		iommu_map_all(rig);
+		rig->may_lose = 1;
+		if (!rig_collect(rig, 0, 2000))
+			rig_forget(rig, 0);
+		rig->may_lose = 0;
+		rig_exchange(rig, 0, 20);
+		rig_close(rig);
+	}
+}
+
+static void
+test_iommu_replies_to_what_was_not_asked_do_no_harm(void **state)
+{
+	static const struct iommu_reply reply = {
+		.header = {VU_BACKEND_IOTLB_MSG, IOMMU_REPLY, 8}, .len = 8, .more = 5000};
+	struct rig *rig = rig_main();
+	int sock = iommu_connect(rig);
+	unsigned int i;
+
+	for (i = 0; i < 5; i++) {
+		/* Before, and after. */
+		iommu_send_reply(sock, &reply);
+		iommu_provoke(rig, sock);
+		iommu_send_reply(sock, &reply);
+		iommu_map_all(rig);
+		rig->may_lose = 1;
+		if (!rig_collect(rig, 0, 2000))
+			rig_forget(rig, 0);
+		rig->may_lose = 0;
+		rig_exchange(rig, 0, 20);
+	}
+	close(sock);
+}
+
+static void
+test_iommu_front_end_that_never_replies_is_asked_all_the_same(void **state)
+{
+	struct ring_piece piece = {.gpa = BIT(40), .len = 100};
+	const struct rig_chain chain = {.piece = &piece, .n = 1};
+	const uint64_t deadline = mock_now_ms() + 60000;
+	struct rig *rig = rig_main();
+	unsigned int asked = 0, offered = 0;
+	struct vu_header header = {.flags = VU_FLAG_NEED_REPLY};
+	uint8_t bytes[44];
+	int sock = iommu_connect(rig);
+
+	/* Many more questions than can wait for replies; in the end none is wanted any more. */
+	while ((header.flags & VU_FLAG_NEED_REPLY) != 0) {
+		for (; offered < 8; offered++, piece.gpa += PAGE)
+			rig_offer_chain(rig, NIC_TX(0), &chain, false);
+		rig_poll(rig);
+		offered -= nic_reap_tx(&rig->nic, 0);
+		if (recv(sock, bytes, sizeof(bytes), MSG_DONTWAIT) == (ssize_t)sizeof(bytes)) {
+			memcpy(&header, bytes, sizeof(header));
+			asked++;
+		}
+		assert_true(mock_now_ms() < deadline);
+	}
+	assert_true(asked > 64);
+	for (; offered > 0; offered -= nic_reap_tx(&rig->nic, 0))
+		rig_poll(rig);
+	rig_exchange(rig, 0, 20);
+	close(sock);
 }
 
 int
@@ -146,6 +298,9 @@ main(void)
 		HOSTILE_TEST(test_iommu_translations_that_come_and_go_all_the_time_hurt_nobody),
 		HOSTILE_TEST(test_iommu_random_messages_under_traffic),
 		HOSTILE_TEST(test_iommu_guest_that_names_what_is_not_mapped_waits_alone),
+		HOSTILE_TEST(test_iommu_replies_that_are_none_end_their_socket_alone),
+		HOSTILE_TEST(test_iommu_replies_to_what_was_not_asked_do_no_harm),
+		HOSTILE_TEST(test_iommu_front_end_that_never_replies_is_asked_all_the_same),
 	};
 
 	hostile_program("test_hostile_iommu", 90);

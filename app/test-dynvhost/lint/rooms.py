@@ -25,7 +25,7 @@ EAL = [r'rte_(atomic|branch_prediction|byteorder|common|compat|cycles|debug|eal|
        r'malloc|memcpy|memory|pause|prefetch|spinlock|string_fns|vect|version)\.h']
 MBUF = [r'rte_(mbuf|mbuf_core|mbuf_ptype|mempool|net|ether|ip|tcp|udp|sctp|icmp|arp)\.h']
 MEM = [r'dynvhost_mem(_(iotlb|log|mirror))?\.h']
-VIRTQUEUE = [r'(defer|gate|virtqueue)\.h']
+VIRTQUEUE = [r'(ahead|defer|gate|virtqueue)\.h']
 WIRE = [r'(wire|message|socket)\.h']
 LOG_AND_COMPAT = [r'\.\./dynvhost_(log|compat)\.h']
 

@@ -14,10 +14,12 @@
 #include "mem_test.h"
 
 #define PAGES 64
-#define IOVA  UINT64_C(0xffff000000000000)
-#define R     DYNVHOST_MEM_IOTLB_READ
-#define W     DYNVHOST_MEM_IOTLB_WRITE
-#define RW    (R | W)
+/** Far from all others. */
+#define BIT_FAR (UINT64_C(1) << 50)
+#define IOVA    UINT64_C(0xffff000000000000)
+#define R       DYNVHOST_MEM_IOTLB_READ
+#define W       DYNVHOST_MEM_IOTLB_WRITE
+#define RW      (R | W)
 
 /* Guest memory of one region at MT_GPA, and a table over it. */
 struct bench {
@@ -221,8 +223,8 @@ rings_stay_open_until_they_are_unpinned(void **state)
 		-EAGAIN);
 	enter(bench, IOVA + MT_PAGE, 9, 1, RW);
 	/* Not contiguous. */
-	assert_int_equal(dynvhost_mem_pin(bench->view, IOVA, 2 * MT_PAGE, DYNVHOST_MEM_WRITE, &pin),
-		-EFAULT);
+	assert_int_equal(
+		dynvhost_mem_pin(bench->view, IOVA, 2 * MT_PAGE, DYNVHOST_MEM_WRITE, &pin), -EXDEV);
 	enter(bench, IOVA + MT_PAGE, 3, 1, RW);
 	assert_int_equal(
 		dynvhost_mem_pin(bench->view, IOVA, 2 * MT_PAGE, DYNVHOST_MEM_WRITE, &pin), 0);
@@ -338,6 +340,71 @@ misses_are_asked_for_once(void **state)
 	enter(bench, IOVA, 0, 1, R);
 	expect_page(bench, IOVA, 0, DYNVHOST_MEM_READ);
 	expect_miss(bench, IOVA + MT_PAGE, DYNVHOST_MEM_READ);
+	bench_close(bench);
+}
+
+static void
+expect_want(struct bench *bench, uint64_t iova, uint8_t perm)
+{
+	struct dynvhost_mem_miss miss;
+
+	assert_true(dynvhost_mem_iotlb_take_want(bench->iotlb, &miss));
+	assert_int_equal(miss.iova, iova);
+	assert_int_equal(miss.perm, perm);
+}
+
+static void
+what_control_lacks_is_wanted_page_by_page(void **state)
+{
+	struct bench *bench = bench_open();
+	struct dynvhost_mem_pin pin = {0};
+	struct dynvhost_mem_miss miss;
+	unsigned int n;
+
+	assert_int_equal(
+		dynvhost_mem_pin(bench->view, IOVA, 2 * MT_4K, DYNVHOST_MEM_WRITE, &pin), -EAGAIN);
+	assert_int_equal(
+		dynvhost_mem_pin(bench->view, IOVA, 2 * MT_4K, DYNVHOST_MEM_WRITE, &pin), -EAGAIN);
+	expect_want(bench, IOVA, RW);
+	expect_want(bench, IOVA + MT_4K, RW);
+	assert_false(dynvhost_mem_iotlb_take_want(bench->iotlb, &miss));
+	/* What is there is not. */
+	enter(bench, IOVA, 0, 1, R);
+	assert_true(dynvhost_mem_iotlb_want(bench->iotlb, IOVA, MT_PAGE, R));
+	assert_false(dynvhost_mem_iotlb_want(bench->iotlb, IOVA + MT_PAGE - 1, 2, R));
+	expect_want(bench, IOVA + MT_PAGE, R);
+	assert_false(dynvhost_mem_iotlb_want(bench->iotlb, IOVA, 1, W));
+	expect_want(bench, IOVA, W);
+	/* Nor what is no range, and no more than there is room for. */
+	assert_false(dynvhost_mem_iotlb_want(bench->iotlb, UINT64_MAX, 2, R));
+	assert_true(dynvhost_mem_iotlb_want(bench->iotlb, UINT64_MAX, 0, R));
+	assert_false(dynvhost_mem_iotlb_take_want(bench->iotlb, &miss));
+	assert_false(dynvhost_mem_iotlb_want(bench->iotlb, BIT_FAR, UINT64_MAX / 4, R));
+	for (n = 0; dynvhost_mem_iotlb_take_want(bench->iotlb, &miss); n++)
+		assert_int_equal(miss.iova, BIT_FAR + n * MT_4K);
+	assert_int_equal(n, DYNVHOST_MEM_IOTLB_WANTS);
+	bench_close(bench);
+}
+
+static void
+a_refusal_concerns_just_what_was_asked(void **state)
+{
+	struct bench *bench = bench_open();
+	struct dynvhost_mem_span span;
+	struct dynvhost_mem_miss miss;
+
+	assert_int_equal(reach(bench, IOVA, 8, DYNVHOST_MEM_READ, &span), -EAGAIN);
+	/* It was not asked yet. */
+	dynvhost_mem_miss_refuse(
+		&bench->cursor, &(struct dynvhost_mem_miss){.iova = IOVA, .perm = R});
+	assert_true(dynvhost_mem_miss_take(&bench->cursor, &miss));
+	dynvhost_mem_miss_refuse(
+		&bench->cursor, &(struct dynvhost_mem_miss){.iova = IOVA, .perm = W});
+	dynvhost_mem_miss_refuse(
+		&bench->cursor, &(struct dynvhost_mem_miss){.iova = IOVA + MT_4K, .perm = R});
+	assert_int_equal(reach(bench, IOVA, 8, DYNVHOST_MEM_READ, &span), -EAGAIN);
+	dynvhost_mem_miss_refuse(&bench->cursor, &miss);
+	assert_int_equal(reach(bench, IOVA, 8, DYNVHOST_MEM_READ, &span), -EFAULT);
 	bench_close(bench);
 }
 
@@ -476,6 +543,8 @@ main(void)
 		cmocka_unit_test(ranges_that_are_none_are_refused),
 		cmocka_unit_test(a_range_ends_where_its_region_does),
 		cmocka_unit_test(misses_are_asked_for_once),
+		cmocka_unit_test(what_control_lacks_is_wanted_page_by_page),
+		cmocka_unit_test(a_refusal_concerns_just_what_was_asked),
 		cmocka_unit_test(another_memory_table_keeps_what_it_still_has),
 		cmocka_unit_test(random_ranges_behave_as_single_pages),
 	};

@@ -319,6 +319,8 @@ backend_next_look(const struct dynvhost_backend *backend, uint64_t now_us)
 		wait = RTE_MIN(wait, dynvhost_session_next_idle(&backend->session, now_us));
 	if (backend->conn.fd >= 0)
 		wait = RTE_MIN(wait, dynvhost_session_next_watch(&backend->session, now_us));
+	if (backend->conn.fd >= 0)
+		wait = RTE_MIN(wait, dynvhost_session_next_reply(&backend->session, now_us));
 	return wait;
 }
 

@@ -105,8 +105,7 @@ session_find_handler(uint32_t request)
 	return NULL;
 }
 
-/** Hold every gate of the port and note who is inside. */
-static void
+void
 session_hold(struct dynvhost_session *session, uint64_t now_us)
 {
 	const struct dynvhost_session_config *config = &session->config;
@@ -121,7 +120,7 @@ session_hold(struct dynvhost_session *session, uint64_t now_us)
 	session->held_since_us = now_us;
 }
 
-static bool
+bool
 session_is_outside(const struct dynvhost_session *session)
 {
 	for (uint16_t i = 0; i < session->config.n_gates; i++) {
@@ -131,7 +130,7 @@ session_is_outside(const struct dynvhost_session *session)
 	return true;
 }
 
-static void
+void
 session_release(struct dynvhost_session *session)
 {
 	session->config.hooks->rings_changed(session->config.opaque);
@@ -320,7 +319,7 @@ session_tear_down(struct dynvhost_session *session)
 	session->view = NULL;
 	session_forget_log(session);
 	session_forget_iommu(session);
-	session_close_backend_fd(session);
+	session_replace_asker(session, -1);
 	session_release(session);
 	session_drop_request(session);
 	session->closing = false;
@@ -451,7 +450,7 @@ dynvhost_session_init(
 		return -ENOMEM;
 	}
 	session->config = *config;
-	session->backend_fd = -1;
+	session->asker.conn.fd = -1;
 	session->watch_next_us = UINT64_MAX;
 	session->log_tokens = SESSION_LOG_BURST;
 	for (uint16_t i = 0; i < DYNVHOST_MAX_RINGS; i++) {

@@ -26,6 +26,7 @@
 #include "dynvhost_mem_log.h"
 #include "gate.h"
 #include "message.h"
+#include "socket.h"
 #include "virtqueue.h"
 
 /** What GET_QUEUE_NUM answers; front-ends compare it with pairs or rings, this suits both. */
@@ -79,8 +80,33 @@ struct session_ring {
 	bool enabled;
 	uint64_t call_since_us; /**< when the notification under way was first seen; 0: none was */
 	uint64_t calls_seen;    /**< notifications finished by then */
-	bool fault_told;        /**< the fault of the virtqueue was logged and signalled */
-	bool reported_enabled;  /**< as last told upwards */
+	bool broken; /**< stopped by itself, and then its translation went: not to be started again */
+	uint64_t untranslated_us; /**< since when its pages have no translation; 0: they have */
+	bool fault_told;          /**< the fault of the virtqueue was logged and signalled */
+	bool reported_enabled;    /**< as last told upwards */
+};
+
+/** Questions that may wait for their replies at a time. */
+#define SESSION_QUESTIONS 64
+
+/** A translation that the front-end has been asked for. */
+struct session_question {
+	struct dynvhost_mem_miss miss;
+	uint64_t sent_us;
+	bool settled; /**< answered by IOTLB_MSG or refused */
+	bool refused;
+};
+
+/** Our questions to the front-end, over the socket of SET_BACKEND_REQ_FD (session_ask.c). */
+struct session_asker {
+	struct dynvhost_conn conn; /**< fd -1: there is none */
+	bool acks;                 /**< the front-end is asked to reply to each question */
+	bool refusal_told;
+	uint32_t n_asked;    /**< questions so far; the last SESSION_QUESTIONS are kept */
+	uint32_t n_replied;  /**< how many of them have been replied to, in their order */
+	uint32_t n_forgiven; /**< replies that may still come though nobody waits for them */
+	struct session_question question[SESSION_QUESTIONS];
+	uint64_t sent_us[DYNVHOST_MAX_RINGS]; /**< when the miss of each ring was asked for */
 };
 
 /** What has changed and must be told to the application once no lock is held. */
@@ -143,11 +169,10 @@ struct dynvhost_session {
 	uint64_t features;
 	uint64_t protocol_features;
 	uint8_t status;
-	struct dynvhost_mem_view *view; /**< guest memory in force; NULL: none */
-	struct dynvhost_mem_log *log;   /**< dirty log in force; NULL: none */
-	int backend_fd;                 /**< socket for our questions to the front-end; -1: none */
-	struct dynvhost_mem_iotlb *iotlb;               /**< NULL: an IOMMU is not offered */
-	uint64_t iommu_sent_us[DYNVHOST_MAX_RINGS + 1]; /**< when each ring asked; last: control */
+	struct dynvhost_mem_view *view;   /**< guest memory in force; NULL: none */
+	struct dynvhost_mem_log *log;     /**< dirty log in force; NULL: none */
+	struct dynvhost_mem_iotlb *iotlb; /**< NULL: an IOMMU is not offered */
+	struct session_asker asker;
 
 	/* The request being carried out. */
 	struct dynvhost_msg msg;
@@ -260,6 +285,9 @@ uint64_t dynvhost_session_next_idle(const struct dynvhost_session *session, uint
 
 /** Microseconds until a tick is due because queues leave fences out; UINT64_MAX: none is. */
 uint64_t dynvhost_session_next_watch(const struct dynvhost_session *session, uint64_t now_us);
+
+/** Microseconds until a tick is due because a question is under way; UINT64_MAX: none is. */
+uint64_t dynvhost_session_next_reply(const struct dynvhost_session *session, uint64_t now_us);
 
 /** Take what must be told to the application. @return whether there is anything. */
 bool

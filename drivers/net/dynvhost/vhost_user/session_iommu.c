@@ -4,27 +4,20 @@
 
 /*
  * A guest with an IOMMU (vhost-user.rst, "IOMMU support"): ring addresses and descriptors are I/O
- * virtual addresses, which the front-end translates when we ask. It is asked over a socket of its
- * own (SET_BACKEND_REQ_FD) and answers by IOTLB_MSG like any other request. A change of a
+ * virtual addresses, which the front-end translates when we ask (session_ask.c). A change of a
  * translation is made while the queues are outside; what was reachable through one that goes is
  * closed before the answer, in as many steps as the rate of closing needs.
  *
- * Security model: as session.c; ranges are judged by the guest memory library. The socket is the
- * peer's: it is never read, never waited for, and closed where closing may take its time. One
- * question per queue is under way at a time, whatever the guest writes into its descriptors.
+ * Security model: as session.c; ranges are judged by the guest memory library.
  */
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include <linux/virtio_config.h>
 
 #include "session_priv.h"
-
-/** A question that has not been answered by then may be asked again. */
-#define IOMMU_ANSWER_US 100000
 
 bool
 session_has_iommu(const struct dynvhost_session *session)
@@ -56,69 +49,6 @@ session_forget_iommu(struct dynvhost_session *session)
 		dynvhost_mem_iotlb_set_memory(session->iotlb, NULL);
 }
 
-void
-session_close_backend_fd(struct dynvhost_session *session)
-{
-	dynvhost_closer_add(session->config.closer, session->backend_fd);
-	session->backend_fd = -1;
-}
-
-/** Ask the front-end for a translation. @return 0; -EAGAIN: not now; else the socket is of no use. */
-static int
-iommu_ask(const struct dynvhost_session *session, const struct dynvhost_mem_miss *miss)
-{
-	struct {
-		struct vu_header header;
-		struct vu_iotlb iotlb;
-	} __attribute__((packed)) msg;
-	ssize_t sent;
-
-	memset(&msg, 0, sizeof(msg));
-	msg.header.request = VU_BACKEND_IOTLB_MSG;
-	msg.header.flags = VU_VERSION;
-	msg.header.size = sizeof(msg.iotlb);
-	msg.iotlb.iova = miss->iova;
-	msg.iotlb.perm = miss->perm;
-	msg.iotlb.type = VU_IOTLB_MISS;
-	sent = send(session->backend_fd, &msg, sizeof(msg), MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (sent == (ssize_t)sizeof(msg))
-		return 0;
-	return sent < 0 && errno == EAGAIN ? -EAGAIN : -EPIPE;
-}
-
-/** Ask what a cursor waits for. @return 0 or -EPIPE. */
-static int
-iommu_look(struct dynvhost_session *session, struct dynvhost_mem_cursor *cursor, uint64_t *sent_us)
-{
-	struct dynvhost_mem_miss miss;
-	int rc;
-
-	if (session->now_us - *sent_us >= IOMMU_ANSWER_US)
-		dynvhost_mem_miss_forget(cursor);
-	if (!dynvhost_mem_miss_take(cursor, &miss))
-		return 0;
-	rc = iommu_ask(session, &miss);
-	*sent_us = session->now_us;
-	if (rc != 0)
-		dynvhost_mem_miss_repost(cursor);
-	return rc == -EPIPE ? rc : 0;
-}
-
-void
-session_ask_iommu(struct dynvhost_session *session)
-{
-	int rc;
-
-	if (!session_has_iommu(session) || session->backend_fd < 0 || session->closing)
-		return;
-	rc = iommu_look(session, dynvhost_mem_iotlb_cursor(session->iotlb),
-		&session->iommu_sent_us[DYNVHOST_MAX_RINGS]);
-	for (uint16_t i = 0; i < session->config.n_rings && rc == 0; i++)
-		rc = iommu_look(session, &session->config.vq[i].cursor, &session->iommu_sent_us[i]);
-	if (rc != 0)
-		session_close_backend_fd(session);
-}
-
 /** Whether a translation is one of a ring that runs. */
 static bool
 iommu_is_of_rings(const struct dynvhost_session *session, uint64_t iova, uint64_t size)
@@ -141,8 +71,7 @@ iommu_is_of_rings(const struct dynvhost_session *session, uint64_t iova, uint64_
 static void
 iommu_answer(struct dynvhost_session *session, const struct vu_iotlb *msg, bool granted)
 {
-	dynvhost_mem_miss_answer(
-		dynvhost_mem_iotlb_cursor(session->iotlb), msg->iova, msg->size, granted);
+	session_settle_questions(session, msg->iova, msg->size);
 	for (uint16_t i = 0; i < session->config.n_rings; i++)
 		dynvhost_mem_miss_answer(
 			&session->config.vq[i].cursor, msg->iova, msg->size, granted);
@@ -182,12 +111,13 @@ apply_iotlb_msg(
 			iotlb->iova, iotlb->perm,
 			rc == -EFAULT ? "not in guest memory" : "no range");
 	if (iotlb->type != VU_IOTLB_FAIL && iommu_is_of_rings(session, iotlb->iova, iotlb->size))
-		session_move_rings(session);
+		session_retranslate_rings(session);
 	if (!dynvhost_mem_iotlb_settle(session->iotlb))
 		return SESSION_AGAIN;
 	if (iotlb->type != VU_IOTLB_INVALIDATE)
 		iommu_answer(session, iotlb, iotlb->type == VU_IOTLB_UPDATE);
 	session_start_rings(session);
+	session_look_ahead(session);
 	return 0;
 }
 
@@ -208,8 +138,7 @@ static int
 apply_set_backend_req_fd(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
-	session_close_backend_fd(session);
-	session->backend_fd = dynvhost_msg_take_fd(msg, 0);
+	session_replace_asker(session, dynvhost_msg_take_fd(msg, 0));
 	return 0;
 }
 

@@ -14,12 +14,19 @@
 
 #include "session_priv.h"
 
+/** A ring that waits for its translation no longer than this serves all the same. */
+#define LINK_UNTRANSLATED_US 1000000
+
 static bool
 link_ring_is_serving(const struct dynvhost_session *session, uint16_t index)
 {
+	const struct session_ring *ring = &session->ring[index];
 	const struct dynvhost_vq *vq = &session->config.vq[index];
 
-	return dynvhost_vq_is_started(vq) && session->ring[index].enabled &&
+	if (ring->untranslated_us != 0)
+		return ring->enabled &&
+		       session->now_us - ring->untranslated_us < LINK_UNTRANSLATED_US;
+	return dynvhost_vq_is_started(vq) && ring->enabled &&
 	       atomic_load_explicit(&vq->fault, memory_order_relaxed) == DYNVHOST_VQ_OK;
 }
 
@@ -97,7 +104,8 @@ link_ring_waits_for(const struct dynvhost_session *session, uint16_t index)
 	if (!ring->kicked)
 		return "SET_VRING_KICK";
 	if (!dynvhost_vq_is_started(&session->config.vq[index]))
-		return session_start_error_text(ring->start_error);
+		return ring->broken ? "a reset of the guest's device, the ring was broken"
+				    : session_start_error_text(session, ring->start_error);
 	if (fault != DYNVHOST_VQ_OK)
 		return dynvhost_vq_fault_text(fault);
 	if (!ring->enabled)

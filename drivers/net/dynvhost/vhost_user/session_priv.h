@@ -60,7 +60,26 @@ void session_reply_u64(struct dynvhost_msg *reply, const struct dynvhost_msg *ms
 void session_start_rings(struct dynvhost_session *session);
 
 /** What a ring waits for that has everything and could not start with it. */
-const char *session_start_error_text(int error);
+const char *session_start_error_text(const struct dynvhost_session *session, int error);
+
+/** Words for a ring that cannot start or move. */
+const char *session_move_error_text(int rc);
+
+/** Whether rings are packed; before SET_FEATURES, whether they may come to be. */
+bool session_rings_are_packed(const struct dynvhost_session *session);
+
+/** A ring's position as SET_VRING_BASE and GET_VRING_BASE have it. */
+uint32_t session_ring_base(const struct dynvhost_session *session, uint16_t index);
+
+/** Take a started ring to the view and addresses now asked for. @return 0, or -errno: it stays. */
+int session_move_ring(struct dynvhost_session *session, uint16_t index);
+
+/**
+ * Take every started ring to its addresses' translations of now. Where one has none, it stops until
+ * they come, which is ordinary life: nobody is told, and the link stays up for a while. Queues
+ * outside.
+ */
+void session_retranslate_rings(struct dynvhost_session *session);
 
 /** Whether a ring has all it needs and did not start for a reason that passes. */
 bool session_has_late_rings(const struct dynvhost_session *session);
@@ -111,17 +130,32 @@ void session_set_iommu_memory(struct dynvhost_session *session);
 /** Forget all translations. Queues outside. */
 void session_forget_iommu(struct dynvhost_session *session);
 
-/** Leave the socket for questions to be closed. */
-void session_close_backend_fd(struct dynvhost_session *session);
+/** Have translations asked for that receiving will need. Queues outside. */
+void session_look_ahead(struct dynvhost_session *session);
 
-/** Ask the front-end for translations that queues wait for. */
+/** Ask the front-end for translations that queues wait for, and hear what it refuses. */
 void session_ask_iommu(struct dynvhost_session *session);
+
+/** Questions about a range have been answered. */
+void session_settle_questions(struct dynvhost_session *session, uint64_t iova, uint64_t size);
+
+/** Ask over another socket from now on; @p fd is taken, -1: none. */
+void session_replace_asker(struct dynvhost_session *session, int fd);
 
 /** Close guest memory that has fallen idle, if that is due. */
 void session_close_idle(struct dynvhost_session *session);
 
 /** Make up for notifications that bursts have left to us, as far as they are due. */
 void session_watch_calls(struct dynvhost_session *session);
+
+/** Hold every gate of the port and note who is inside. */
+void session_hold(struct dynvhost_session *session, uint64_t now_us);
+
+/** Whether all queues are outside, or have been since the hold. */
+bool session_is_outside(const struct dynvhost_session *session);
+
+/** Let bursts go on. */
+void session_release(struct dynvhost_session *session);
 
 /** Whether any ring is started. */
 bool session_is_running(const struct dynvhost_session *session);

@@ -3,8 +3,8 @@
  */
 
 /*
- * The rings of a session. What the front-end asks for is kept per ring, in any order; a ring starts
- * as soon as it has all it needs, and stops at GET_VRING_BASE or when its memory goes.
+ * The rings of a session: what the front-end asks for is kept per ring, in any order. When a ring
+ * starts is the business of session_start.c.
  *
  * Security model: as session.c. Ring numbers are judged once, here, before they index anything.
  * Addresses are only stored; what they point to is judged when the ring starts or moves. fds that the
@@ -25,9 +25,6 @@
 #include "session_priv.h"
 
 #define RINGS_MAX_SIZE 32768
-
-/** Where a new packed ring stands, driver and device alike: slot 0, wrap counter 1. */
-#define RINGS_PACKED_START 0x80008000u
 
 /** A notification that takes longer waits for the peer. */
 #define RINGS_STUCK_CALL_US 10000
@@ -62,28 +59,6 @@ rings_check_fd(struct dynvhost_session *session, const struct dynvhost_msg *msg)
 	return 0;
 }
 
-/** Whether rings are packed; before SET_FEATURES, whether they may come to be. */
-static bool
-rings_are_packed(const struct dynvhost_session *session)
-{
-	uint64_t features = session->features_set ? session->features : session->config.features;
-
-	return (features & (UINT64_C(1) << VIRTIO_F_RING_PACKED)) != 0;
-}
-
-/** A ring's position as SET_VRING_BASE and GET_VRING_BASE have it. */
-static uint32_t
-rings_base(const struct dynvhost_session *session, uint16_t index)
-{
-	const struct session_ring *ring = &session->ring[index];
-
-	if (!session->features_set)
-		return ring->base;
-	if (!rings_are_packed(session))
-		return (uint16_t)ring->base;
-	return ring->has_base ? ring->base : RINGS_PACKED_START;
-}
-
 static void
 rings_replace_fd(int *slot, int fd)
 {
@@ -97,230 +72,6 @@ rings_replace_kick(struct dynvhost_session *session, uint16_t index, int fd)
 {
 	session->config.hooks->kick_changed(session->config.opaque, index, fd);
 	rings_replace_fd(&session->ring[index].kick_fd, fd);
-}
-
-/** Translate what the front-end asked for into what a virtqueue needs. @return 0 or -EFAULT. */
-static int
-rings_fill_setup(
-	const struct dynvhost_session *session, uint16_t index, struct dynvhost_vq_setup *setup)
-{
-	const struct session_ring *ring = &session->ring[index];
-	const struct dynvhost_mem_view *view = session->view;
-
-	*setup = (struct dynvhost_vq_setup){
-		.view = view,
-		.features = session->features,
-		.base = rings_base(session, index),
-		.size = ring->size,
-		.call_fd = ring->call_fd,
-		.enabled = ring->enabled,
-	};
-	session_fill_log(session, index, &setup->log);
-	if (session_has_iommu(session)) {
-		setup->view = dynvhost_mem_iotlb_view(session->iotlb);
-		setup->desc_gpa = ring->desc_uva;
-		setup->avail_gpa = ring->avail_uva;
-		setup->used_gpa = ring->used_uva;
-		return 0;
-	}
-	/* First bytes only: how long each area is, the ring format knows (dynvhost_vq_start). */
-	if (dynvhost_mem_uva_to_gpa(view, ring->desc_uva, 1, &setup->desc_gpa) < 0 ||
-		dynvhost_mem_uva_to_gpa(view, ring->avail_uva, 1, &setup->avail_gpa) < 0 ||
-		dynvhost_mem_uva_to_gpa(view, ring->used_uva, 1, &setup->used_gpa) < 0)
-		return -EFAULT;
-	return 0;
-}
-
-static bool
-rings_can_start(const struct dynvhost_session *session, uint16_t index)
-{
-	const struct session_ring *ring = &session->ring[index];
-
-	return session->features_set && session->view != NULL && ring->kicked && ring->has_addr &&
-	       ring->size != 0 && !dynvhost_vq_is_started(&session->config.vq[index]);
-}
-
-/** Whether a ring that did not start for this reason may do so by and by. */
-static bool
-rings_error_passes(int rc)
-{
-	return rc == -EAGAIN || rc == -ENOMEM;
-}
-
-static const char *
-rings_error_text(int rc)
-{
-	switch (rc) {
-	case -EAGAIN:
-	case -ENOMEM:
-		return "its memory cannot be opened now, tried again from time to time";
-	case -EINVAL:
-		return "bad size, base or alignment";
-	case -EFAULT:
-		return "not in guest memory";
-	case -ENOTRECOVERABLE:
-		return "the base is out of date and the ring does not tell its position, a reset "
-		       "of the guest's device revives it";
-	default:
-		return strerror(-rc);
-	}
-}
-
-const char *
-session_start_error_text(int error)
-{
-	switch (error) {
-	case -EINVAL:
-		return "size, base and addresses that fit a ring";
-	case -EAGAIN:
-	case -ENOMEM:
-		return "room to open its memory";
-	case -ENOSPC:
-		return "a larger map-max";
-	case -ENOTRECOVERABLE:
-		return "a reset of the guest's device, its position is lost";
-	default:
-		return "ring addresses that lie in guest memory";
-	}
-}
-
-/** One line per connection for rings that have everything and still cannot start. */
-static void
-rings_log_no_start(struct dynvhost_session *session, uint16_t index, int rc)
-{
-	const struct session_ring *ring = &session->ring[index];
-	const uint64_t bit = UINT64_C(1) << 63;
-
-	static_assert(VU_REQUEST_MAX < 63, "bit 63 is free for rings that do not start");
-	if (session->complaints & bit)
-		return;
-	session->complaints |= bit;
-	if (!session_may_log(session))
-		return;
-	DYNVHOST_LOG(proto, WARNING, session->config.name,
-		"ring %u does not start: %s; size %u, base 0x%x, desc 0x%" PRIx64
-		", avail 0x%" PRIx64 ", used 0x%" PRIx64 " in the front-end",
-		index, rings_error_text(rc), ring->size, rings_base(session, index), ring->desc_uva,
-		ring->avail_uva, ring->used_uva);
-}
-
-/** Say what a ring that cannot start wants of the cap of open memory. @return -ENOSPC. */
-static int
-rings_refuse_cap(struct dynvhost_session *session, uint16_t index, uint64_t need, uint16_t n_rings)
-{
-	session_refuse(session, 0,
-		"map-max=%" PRIu64 "K is too small: ring %u does not start, rings and a largest "
-		"packet each need map-max=%" PRIu64 "K for %u rings",
-		dynvhost_mem_cap(session->config.mem) >> 10, index, need >> 10, n_rings);
-	if (session->refused[0] == '\0') {
-		snprintf(session->refused, sizeof(session->refused), "%s", session->why);
-		if (session_may_log(session))
-			DYNVHOST_LOG(mem, WARNING, session->config.name, "%s", session->why);
-	}
-	return -ENOSPC;
-}
-
-/** Judge whether a ring fits under the cap of open memory, beside those started. 0 or -ENOSPC. */
-static int
-rings_check_cap(
-	struct dynvhost_session *session, uint16_t index, const struct dynvhost_vq_setup *setup)
-{
-	const uint64_t cap = dynvhost_mem_cap(session->config.mem);
-	uint64_t need = dynvhost_vq_need(setup);
-	uint16_t n_rings = 1;
-
-	session->ring[index].need = need;
-	for (uint16_t i = 0; i < session->config.n_rings; i++) {
-		if (!dynvhost_vq_is_started(&session->config.vq[i]))
-			continue;
-		need += session->ring[i].need;
-		n_rings++;
-	}
-	if (cap == 0 || need <= cap)
-		return 0;
-	return rings_refuse_cap(session, index, need, n_rings);
-}
-
-static void
-rings_start(struct dynvhost_session *session, uint16_t index)
-{
-	struct session_ring *ring = &session->ring[index];
-	struct dynvhost_vq *vq = &session->config.vq[index];
-	struct dynvhost_vq_setup setup;
-	int rc;
-
-	rc = rings_fill_setup(session, index, &setup);
-	if (rc == 0)
-		rc = rings_check_cap(session, index, &setup);
-	if (rc == 0)
-		rc = dynvhost_vq_start(vq, &setup);
-	ring->start_error = rc;
-	if (rc < 0) {
-		if (!rings_error_passes(rc))
-			dynvhost_notify(ring->err_fd);
-		/* Translations that are missing come one by one. */
-		if (rc != -ENOSPC && !(rc == -EAGAIN && session_has_iommu(session)))
-			rings_log_no_start(session, index, rc);
-		return;
-	}
-	ring->fault_told = false;
-	DYNVHOST_LOG(proto, DEBUG, session->config.name, "ring %u started, %u descriptors%s", index,
-		ring->size, ring->enabled ? "" : ", not enabled yet");
-}
-
-void
-session_start_rings(struct dynvhost_session *session)
-{
-	for (uint16_t i = 0; i < session->config.n_rings; i++) {
-		if (rings_can_start(session, i))
-			rings_start(session, i);
-	}
-}
-
-bool
-session_has_late_rings(const struct dynvhost_session *session)
-{
-	for (uint16_t i = 0; i < session->config.n_rings; i++) {
-		if (rings_error_passes(session->ring[i].start_error) && rings_can_start(session, i))
-			return true;
-	}
-	return false;
-}
-
-void
-session_stop_ring(struct dynvhost_session *session, uint16_t index)
-{
-	struct dynvhost_vq *vq = &session->config.vq[index];
-
-	if (!dynvhost_vq_is_started(vq))
-		return;
-	session->ring[index].base = dynvhost_vq_stop(vq);
-	session->ring[index].has_base = true;
-	DYNVHOST_LOG(proto, DEBUG, session->config.name, "ring %u stopped at 0x%x", index,
-		session->ring[index].base);
-}
-
-/** Take a started ring to the view and addresses now asked for. @return 0, or -errno: it stays. */
-static int
-rings_move(struct dynvhost_session *session, uint16_t index)
-{
-	struct dynvhost_vq_setup setup;
-	int rc;
-
-	rc = rings_fill_setup(session, index, &setup);
-	return rc < 0 ? rc : dynvhost_vq_move(&session->config.vq[index], &setup);
-}
-
-void
-session_move_rings(struct dynvhost_session *session)
-{
-	for (uint16_t i = 0; i < session->config.n_rings; i++) {
-		if (!dynvhost_vq_is_started(&session->config.vq[i]) || rings_move(session, i) == 0)
-			continue;
-		/* A ring whose memory has gone halts; good memory or addresses start it again. */
-		session_stop_ring(session, i);
-		dynvhost_notify(session->ring[i].err_fd);
-	}
 }
 
 void
@@ -344,6 +95,8 @@ session_reset_ring(struct dynvhost_session *session, uint16_t index)
 	ring->has_addr = false;
 	ring->log_used = false;
 	ring->fault_told = false;
+	ring->broken = false;
+	ring->untranslated_us = 0;
 	ring->start_error = 0;
 }
 
@@ -399,7 +152,7 @@ check_set_vring_num(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	if (state->num == 0 || state->num > RINGS_MAX_SIZE)
 		return session_refuse(session, -EINVAL, "ring size %u is not between 1 and %u",
 			state->num, RINGS_MAX_SIZE);
-	if ((state->num & (state->num - 1)) != 0 && !rings_are_packed(session))
+	if ((state->num & (state->num - 1)) != 0 && !session_rings_are_packed(session))
 		return session_refuse(
 			session, -EINVAL, "split ring size %u is not a power of two", state->num);
 	if (dynvhost_vq_is_started(&session->config.vq[state->index]) &&
@@ -448,11 +201,11 @@ apply_set_vring_addr(
 	ring->log_used = (addr->flags & VU_VRING_ADDR_LOG) != 0;
 	ring->has_addr = true;
 	if (dynvhost_vq_is_started(&session->config.vq[index])) {
-		rc = rings_move(session, index);
+		rc = session_move_ring(session, index);
 		if (rc < 0) {
 			*ring = before;
 			return session_refuse(session, rc, "ring %u runs and cannot move there: %s",
-				index, rings_error_text(rc));
+				index, session_move_error_text(rc));
 		}
 	}
 	session_start_rings(session);
@@ -468,7 +221,7 @@ check_set_vring_base(struct dynvhost_session *session, struct dynvhost_msg *msg)
 	rc = rings_check_index(session, state->index);
 	if (rc != 0)
 		return rc;
-	if (state->num > UINT16_MAX && !rings_are_packed(session))
+	if (state->num > UINT16_MAX && !session_rings_are_packed(session))
 		return session_refuse(
 			session, -EINVAL, "split ring base %u is more than 16 bits", state->num);
 	if (dynvhost_vq_is_started(&session->config.vq[state->index]))
@@ -509,7 +262,7 @@ apply_get_vring_base(
 	}
 	dynvhost_msg_init_reply(reply, msg, sizeof(reply->payload.state));
 	reply->payload.state.index = index;
-	reply->payload.state.num = rings_base(session, index);
+	reply->payload.state.num = session_ring_base(session, index);
 	return 0;
 }
 
@@ -532,6 +285,7 @@ apply_set_vring_kick(
 
 	rings_replace_kick(session, index, dynvhost_msg_take_fd(msg, 0));
 	session->ring[index].kicked = true;
+	session->ring[index].broken = false;
 	session_start_rings(session);
 	return 0;
 }

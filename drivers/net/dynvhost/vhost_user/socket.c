@@ -96,6 +96,7 @@ dynvhost_conn_init(struct dynvhost_conn *conn, int fd)
 {
 	conn->fd = fd;
 	conn->out_bytes = 0;
+	conn->replies = false;
 	conn->at_end = false;
 	conn->close_fd = NULL;
 	conn->opaque = NULL;
@@ -254,6 +255,17 @@ conn_read_payload(struct dynvhost_conn *conn)
 	return conn_receive(conn, payload + done, conn->in.header.size - done, conn->in.n_fds);
 }
 
+static bool
+conn_header_is_good(const struct dynvhost_conn *conn)
+{
+	const struct vu_header *header = &conn->in.header;
+
+	if (conn->replies)
+		return header->flags == (VU_VERSION | VU_FLAG_REPLY) &&
+		       header->size <= sizeof(conn->in.payload.u64);
+	return dynvhost_msg_check_header(header) == 0;
+}
+
 /** Read once. @return 1: go on; -EAGAIN: nothing there; else as dynvhost_conn_recv(). */
 static int
 conn_read(struct dynvhost_conn *conn, uint64_t now_ms)
@@ -275,7 +287,7 @@ conn_read(struct dynvhost_conn *conn, uint64_t now_ms)
 	if (conn->in_bytes == 0)
 		conn->deadline_ms = now_ms + DYNVHOST_CONN_DEADLINE_MS;
 	conn->in_bytes += n;
-	if (conn->in_bytes == sizeof(*header) && dynvhost_msg_check_header(header) < 0)
+	if (conn->in_bytes == sizeof(*header) && !conn_header_is_good(conn))
 		return -EPROTO;
 	return 1;
 }

@@ -31,6 +31,7 @@ struct dynvhost_conn {
 	int fd;                 /**< -1: closed */
 	struct dynvhost_msg in; /**< being received */
 	uint32_t in_bytes;      /**< received of header and payload */
+	bool replies;           /**< what comes are replies of one u64 at most, no requests */
 	bool at_end;            /**< the peer sends no more, and nothing is unread */
 	uint64_t
 		deadline_ms; /**< CLOCK_MONOTONIC ms by which `in` must be whole; UINT64_MAX: none */

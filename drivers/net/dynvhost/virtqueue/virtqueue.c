@@ -216,6 +216,7 @@ vq_pin(const struct dynvhost_vq_setup *setup, uint32_t size, uint64_t features,
 {
 	struct dynvhost_vq_layout layout;
 	struct dynvhost_vq_pins *pins;
+	int avail, used;
 	int ret;
 
 	ret = vq_choose_format(features)->layout(size, features, &layout);
@@ -224,11 +225,12 @@ vq_pin(const struct dynvhost_vq_setup *setup, uint32_t size, uint64_t features,
 	pins = calloc(1, sizeof(*pins));
 	if (pins == NULL)
 		return -ENOMEM;
+	/* All areas are tried: translations that an IOMMU has to give are asked for together. */
 	ret = vq_pin_area(setup->view, setup->desc_gpa, &layout.desc, &pins->desc);
+	avail = vq_pin_area(setup->view, setup->avail_gpa, &layout.avail, &pins->avail);
+	used = vq_pin_area(setup->view, setup->used_gpa, &layout.used, &pins->used);
 	if (ret == 0)
-		ret = vq_pin_area(setup->view, setup->avail_gpa, &layout.avail, &pins->avail);
-	if (ret == 0)
-		ret = vq_pin_area(setup->view, setup->used_gpa, &layout.used, &pins->used);
+		ret = avail != 0 ? avail : used;
 	if (ret != 0) {
 		vq_unpin(pins);
 		return ret;
@@ -447,7 +449,9 @@ dynvhost_vq_mark_broken(struct dynvhost_vq *vq, enum dynvhost_vq_fault fault)
 bool
 dynvhost_vq_is_stalled(struct dynvhost_vq *vq)
 {
-	const uint64_t limit = rte_get_tsc_hz() / 1000 * DYNVHOST_VQ_STALL_MS;
+	const uint64_t ms = vq->view->iotlb == NULL ? DYNVHOST_VQ_STALL_MS
+						    : DYNVHOST_VQ_STALL_IOMMU_MS;
+	const uint64_t limit = rte_get_tsc_hz() / 1000 * ms;
 	const uint64_t now = rte_get_tsc_cycles();
 
 	if (vq->stall_since == 0) {

@@ -42,6 +42,8 @@
 #define DYNVHOST_VQ_FRAME_PIECES 19u
 /** A chain whose memory could not be opened for this long is completed without its packet. */
 #define DYNVHOST_VQ_STALL_MS 100
+/** As long as that one waits that an IOMMU has not translated: who answers may be busy. */
+#define DYNVHOST_VQ_STALL_IOMMU_MS 1000
 /** Announcements that wait for a receive burst; later ones find no room and are dropped. */
 #define DYNVHOST_VQ_MAX_RARPS 16
 /** Granules that one burst may open; the rest waits for the next one. */
@@ -246,9 +248,9 @@ uint8_t dynvhost_vq_hdr_len(uint64_t features);
  * Control.
  *
  * @return 0; -EINVAL (size, alignment or base; virtio 1.2 §2.7, §2.8), -EFAULT (an area does not
- *         lie wholly in one region), -ENOTRECOVERABLE (packed: the base is out of date, and the ring
- *         does not tell the position either), or the error of opening its pages. On failure the
- *         queue stays stopped and guest memory as it was.
+ *         lie wholly in one region), -EXDEV (behind an IOMMU: nor in one piece), -ENOTRECOVERABLE
+ *         (packed: the base is out of date, and the ring does not tell the position either), or the
+ *         error of opening its pages. On failure the queue stays stopped and guest memory as it was.
  */
 int dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup);
 
@@ -362,7 +364,7 @@ void dynvhost_vq_mark_broken(struct dynvhost_vq *vq, enum dynvhost_vq_fault faul
 
 /**
  * The next chain's memory could not be opened now: whether this has gone on for more than
- * DYNVHOST_VQ_STALL_MS, so that the chain is to be given back empty. Polling thread.
+ * DYNVHOST_VQ_STALL_MS, or behind an IOMMU DYNVHOST_VQ_STALL_IOMMU_MS, so that the chain is to be given back empty. Polling thread.
  */
 bool dynvhost_vq_is_stalled(struct dynvhost_vq *vq);
 
