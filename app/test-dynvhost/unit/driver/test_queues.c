@@ -133,7 +133,8 @@ test_one_thread_to_a_ring_takes_no_lock(void **state)
 struct sender {
 	struct rig *rig;
 	pthread_t thread;
-	uint16_t queue;
+	uint16_t queue; /**< the first of those that it sends on in turn */
+	uint16_t n_queues;
 	unsigned int id;
 	uint32_t n;
 	_Atomic uint32_t sent;
@@ -163,12 +164,13 @@ send_all(void *arg)
 	struct sender *sender = arg;
 	struct rte_mbuf *pkts[8];
 	uint32_t made = 0;
-	uint16_t have = 0, moved, i;
+	uint16_t have = 0, turn = 0, moved, i;
 
 	while (atomic_load(&sender->sent) < sender->n) {
 		while (have < RTE_DIM(pkts) && made < sender->n)
 			pkts[have++] = sender_packet(sender, made++);
-		moved = rte_eth_tx_burst(sender->rig->port.id, sender->queue, pkts, have);
+		moved = rte_eth_tx_burst(sender->rig->port.id,
+			(uint16_t)(sender->queue + turn++ % sender->n_queues), pkts, have);
 		for (i = moved; i < have; i++)
 			pkts[i - moved] = pkts[i];
 		have = (uint16_t)(have - moved);
@@ -202,11 +204,30 @@ tick_off(struct rig *rig, unsigned int pair, struct sender *sender)
 	return n;
 }
 
+/* One pair, or two, or four: queues 1 and 3 share a ring most of the time. */
 static void
-stress(uint64_t features)
+stress_few(struct rig *rig, uint32_t change)
 {
-	const struct rig_config config = {
-		.port = {.n_mbufs = 4095}, .nic = {.n_pairs = PAIRS, .features = features}};
+	enable_pair(rig, 1, change % 4 == 3);
+	enable_pair(rig, 3, change % 4 >= 2);
+	enable_pair(rig, 2, change % 2);
+}
+
+/* Ever more pairs, then ever fewer. */
+static void
+stress_many(struct rig *rig, uint32_t change)
+{
+	const unsigned int n = rig->nic.config.n_pairs;
+
+	enable_pair(rig, 1 + change % (n - 1), change / (n - 1) % 2);
+}
+
+static void
+stress(uint64_t features, unsigned int n_pairs, void (*change)(struct rig *rig, uint32_t change))
+{
+	const struct rig_config config = {.port = {.n_mbufs = 8191},
+		.nic = {.n_pairs = n_pairs, .ring_size = 64, .features = features},
+		.ram_size = 64ull << 20};
 	struct sender sender[STRESS_THREADS] = {{0}};
 	const uint32_t n = rig_repeats(STRESS_PACKETS, 100 * STRESS_PACKETS);
 	struct rig *rig = rig_main();
@@ -215,11 +236,13 @@ stress(uint64_t features)
 	unsigned int i;
 
 	rig_open(rig, &config);
-	for (i = 1; i < PAIRS; i++)
+	for (i = 1; i < n_pairs; i++)
 		rig_exchange(rig, i, 1);
 	for (i = 0; i < STRESS_THREADS; i++) {
 		sender[i] = (struct sender){.rig = rig,
-			.queue = (uint16_t)(1 + 2 * i),
+			.queue = (uint16_t)(n_pairs == PAIRS ? 1 + 2 * i
+							     : i * n_pairs / STRESS_THREADS),
+			.n_queues = (uint16_t)(n_pairs == PAIRS ? 1 : n_pairs / STRESS_THREADS),
 			.id = i,
 			.n = n,
 			.seen = calloc(n, 1)};
@@ -227,13 +250,9 @@ stress(uint64_t features)
 		mock_check(pthread_create(&sender[i].thread, NULL, send_all, &sender[i]) == 0);
 	}
 	while (got < STRESS_THREADS * n) {
-		/* One pair, or two, or four: queues 1 and 3 share a ring most of the time. */
-		if (++round % 16 == 0) {
-			enable_pair(rig, 1, round / 16 % 4 == 3);
-			enable_pair(rig, 3, round / 16 % 4 >= 2);
-			enable_pair(rig, 2, round / 16 % 2);
-		}
-		for (i = 0; i < PAIRS; i++)
+		if (++round % 16 == 0)
+			change(rig, round / 16);
+		for (i = 0; i < n_pairs; i++)
 			got += tick_off(rig, i, sender);
 		if (mock_now_ms() > deadline)
 			mock_fail("%u packets of %u have come", got, STRESS_THREADS * n);
@@ -247,13 +266,21 @@ stress(uint64_t features)
 static void
 test_threads_that_share_a_split_ring_lose_and_double_nothing(void **state)
 {
-	stress(NIC_FEATURES);
+	stress(NIC_FEATURES, PAIRS, stress_few);
 }
 
 static void
 test_threads_that_share_a_packed_ring_lose_and_double_nothing(void **state)
 {
-	stress(PACKED);
+	stress(PACKED, PAIRS, stress_few);
+}
+
+static void
+test_threads_that_share_128_rings_lose_and_double_nothing(void **state)
+{
+	stress(NIC_FEATURES, 128, stress_many);
+	rig_close(rig_main());
+	stress(PACKED, 128, stress_many);
 }
 
 static void
@@ -422,6 +449,7 @@ main(void)
 		RIG_TEST(test_one_thread_to_a_ring_takes_no_lock),
 		RIG_TEST(test_threads_that_share_a_split_ring_lose_and_double_nothing),
 		RIG_TEST(test_threads_that_share_a_packed_ring_lose_and_double_nothing),
+		RIG_TEST(test_threads_that_share_128_rings_lose_and_double_nothing),
 		RIG_TEST(test_stopped_queue_moves_nothing_and_others_go_on),
 		RIG_TEST(test_deferred_queue_waits_for_its_own_start),
 		RIG_TEST(test_descriptors_say_how_full_the_guests_rings_are),
