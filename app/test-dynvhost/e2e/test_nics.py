@@ -38,8 +38,10 @@ class Shape:
     wants: Sequence[int] = ()
 
 
-def _start(lab: Lab, shape: Shape) -> tuple[Testpmd, Pair]:
-    vdevs = [eal.vdev(lab.settings, port, socket_of(lab, port), shape.devargs) for port in PORTS]
+def _start(lab: Lab, shape: Shape, second: str | None = None) -> tuple[Testpmd, Pair]:
+    """Two ports and their guests; `second` are devargs of the second port, where they differ."""
+    devargs = [shape.devargs, shape.devargs if second is None else second]
+    vdevs = [eal.vdev(lab.settings, port, socket_of(lab, port), devargs[port]) for port in PORTS]
     switch = Testpmd(lab, 'switch', vdevs, options=shape.testpmd)
     switch.start()
     pair = Pair(lab, [socket_of(lab, port) for port in PORTS], both=shape.guest)
@@ -140,6 +142,24 @@ def vlan_tags(lab: Lab) -> None:
     pair.ping()
 
 
+def _wrong_checksums(guest: Guest) -> int:
+    return int(guest.ok("grep '^Tcp:' /proc/net/snmp | tail -n 1").split()[-1])
+
+
+@case('nics: checksums come right with offloads on and off at either side', ours_only=True)
+def checksums(lab: Lab) -> None:
+    # What the first guest leaves undone is passed on by flags; the second takes nothing undone.
+    _, pair = _start(lab, Shape(',legacy-ol-flags=1'), ',legacy-ol-flags=1,csum=0')
+    has = [[_features(guest)[bit] for bit in (CSUM, GUEST_CSUM)] for guest in (pair.a, pair.b)]
+    check(has == [['1', '1'], ['0', '0']], f'the guests have negotiated {has}')
+    for state in ('on', 'off', 'on'):
+        pair.a.ok(f'ethtool -K eth0 tx {state}')
+        rates = _talk(lab, pair)
+        note(f'first guest {state}: {rates[0]:.0f} and {rates[1]:.0f} Mbit/s')
+    wrong = [_wrong_checksums(guest) for guest in (pair.a, pair.b)]
+    check(wrong == [0, 0], f'{wrong} segments came with a wrong checksum')
+
+
 # Transmit flags on received packets are what testpmd passes on without looking at them.
 SEGMENTATION = Shape(',tso=1,legacy-ol-flags=1', [MULTI_SEGMENTS], {},
                      [CSUM, GUEST_CSUM, GUEST_TSO4, HOST_TSO4])
@@ -154,6 +174,6 @@ def segmentation(lab: Lab) -> None:
     after = switch.stats(0)
     size = (after.rx_bytes - before.rx_bytes) / (after.rx_packets - before.rx_packets)
     check(size > 2 * 1514, f'{size:.0f} bytes a packet: hardly any was large')
-    wrong = int(pair.b.ok("grep '^Tcp:' /proc/net/snmp | tail -n 1").split()[-1])
+    wrong = _wrong_checksums(pair.b)
     check(wrong == 0, f'{wrong} segments came with a wrong checksum')
     note(f'iperf3: {rates[0]:.0f} and {rates[1]:.0f} Mbit/s, {size:.0f} bytes a packet from a')
