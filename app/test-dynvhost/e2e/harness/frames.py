@@ -5,7 +5,7 @@
 
 import random
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import Failure
@@ -43,32 +43,46 @@ def file_size(frames: Sequence[bytes]) -> int:
     return PCAP_FILE.size + sum(PCAP_RECORD.size + len(frame) for frame in frames)
 
 
-def _records(path: Path) -> Iterator[tuple[float, bytes]]:
-    """When (in seconds) and what, of all complete frames in a capture that may still be growing."""
-    data = path.read_bytes() if path.exists() else b''
-    if len(data) < PCAP_FILE.size:
-        return
-    magic = PCAP_FILE.unpack_from(data)[0]
-    if magic not in PCAP_UNITS:
-        raise Failure(f'{path.name} is no little-endian pcap file')
-    offset = PCAP_FILE.size
-    while offset + PCAP_RECORD.size <= len(data):
-        seconds, units, captured, _ = PCAP_RECORD.unpack_from(data, offset)
-        offset += PCAP_RECORD.size
-        if offset + captured > len(data):
-            break
-        yield seconds + units * PCAP_UNITS[magic], data[offset:offset + captured]
-        offset += captured
+class Capture:
+    """A capture that may still be growing, read on from where it was left."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = PCAP_FILE.size
+        self._unit = 0.0
+
+    def _read_head(self) -> None:
+        with open(self._path, 'rb') as capture:
+            head = capture.read(PCAP_FILE.size)
+        magic = PCAP_FILE.unpack(head)[0] if len(head) == PCAP_FILE.size else None
+        if magic is not None and magic not in PCAP_UNITS:
+            raise Failure(f'{self._path.name} is no little-endian pcap file')
+        self._unit = PCAP_UNITS.get(magic, 0.0)
+
+    def more(self) -> list[tuple[float, bytes]]:
+        """When (in seconds) and what, of the frames that are complete since the last time."""
+        if not self._unit and self._path.exists():
+            self._read_head()
+        if not self._unit:
+            return []
+        with open(self._path, 'rb') as capture:
+            capture.seek(self._offset)
+            data = capture.read()
+        found, at = [], 0
+        while at + PCAP_RECORD.size <= len(data):
+            seconds, units, captured, _ = PCAP_RECORD.unpack_from(data, at)
+            start = at + PCAP_RECORD.size
+            if start + captured > len(data):
+                break
+            at = start + captured
+            found.append((seconds + units * self._unit, data[start:at]))
+        self._offset += at
+        return found
 
 
 def read(path: Path) -> list[bytes]:
     """All complete frames in a capture that may still be growing."""
-    return [frame for _, frame in _records(path)]
-
-
-def times(path: Path, source: bytes) -> list[float]:
-    """When the frames from this address were captured, in seconds."""
-    return [when for when, frame in _records(path) if frame[6:12] == source]
+    return [frame for _, frame in Capture(path).more()]
 
 
 def compare(sent: Sequence[bytes], received: Sequence[bytes]) -> None:

@@ -5,6 +5,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +183,8 @@ class Guest:
 
     def qmp(self, command: str, **arguments: Any) -> Any:
         """Ask QEMU's monitor for something; returns its answer."""
-        monitor = Qmp(self._qmp_path)
-        try:
+        with closing(Qmp(self._qmp_path)) as monitor:
             return monitor.execute(command, **arguments)
-        finally:
-            monitor.close()
 
     def reboot(self) -> None:
         """Reboot from inside and wait until the guest is back."""
@@ -206,6 +204,16 @@ class Guest:
         assert target.incoming is not None
         until(target.incoming.exists, START_SECONDS, f'{target.name} to wait for {self.name}')
         self.qmp('migrate', uri=f'unix:{target.incoming}')
+
+    def migrate(self, target: 'Guest', patience: float) -> tuple[float, float]:
+        """Move the running guest to `target`. Returns when it stopped here, and when it went on
+        there, in seconds of the host's clock."""
+        assert target.incoming is not None
+        until(target.incoming.exists, START_SECONDS, f'{target.name} to wait for {self.name}')
+        with closing(Qmp(self._qmp_path, patience)) as here, \
+                closing(Qmp(target._qmp_path, patience)) as there:
+            here.execute('migrate', uri=f'unix:{target.incoming}')
+            return here.wait_event('STOP'), there.wait_event('RESUME')
 
     def wait_migrated(self, timeout: float) -> dict[str, Any]:
         """Wait until the guest has moved; it is to be talked to at its new place from then on.

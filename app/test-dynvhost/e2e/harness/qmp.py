@@ -17,22 +17,37 @@ class Qmp:
         self._socket.settimeout(timeout)
         self._socket.connect(str(path))
         self._lines = self._socket.makefile('r', encoding='utf-8')
+        self._events: list[dict[str, Any]] = []
         self._lines.readline()  # the greeting
         self.execute('qmp_capabilities')
 
+    def _hear(self, after: str) -> dict[str, Any]:
+        line = self._lines.readline()
+        if not line:
+            raise ConnectionError(f'QEMU hung up on {after}')
+        return json.loads(line)
+
     def execute(self, command: str, **arguments: Any) -> Any:
-        """Run one command and return its answer; events that come in between are dropped."""
+        """Run one command and return its answer; events that come in between are kept."""
         request = {'execute': command, 'arguments': arguments}
         self._socket.sendall(json.dumps(request).encode() + b'\n')
         while True:
-            line = self._lines.readline()
-            if not line:
-                raise ConnectionError(f'QEMU hung up on {command}')
-            answer = json.loads(line)
+            answer = self._hear(command)
             if 'error' in answer:
                 raise RuntimeError(f'{command}: {answer["error"]["desc"]}')
             if 'return' in answer:
                 return answer['return']
+            self._events.append(answer)
+
+    def wait_event(self, name: str) -> float:
+        """Wait for an event, or for none if it has come; returns when it happened, in seconds of
+        the host's clock."""
+        while True:
+            for event in self._events:
+                if event['event'] == name:
+                    stamp = event['timestamp']
+                    return stamp['seconds'] + stamp['microseconds'] / 1e6
+            self._events.append(self._hear(name))
 
     def close(self) -> None:
         self._lines.close()
