@@ -31,6 +31,7 @@ from harness.lab import Lab
 from harness.ovs import OpenVSwitch
 from harness.pair import Chatter, fetch, ping, wait_listening
 from harness.tap import case, note
+from harness.usage import check_no_more, usage
 from harness.wait import until
 
 SOURCE, SENDER, TARGET = 'source', 'sender', 'target'
@@ -56,6 +57,8 @@ SOCKET_LIMITS = ' '.join(f'"{name}={3 * f"{limit} "}"' for name, limit in (
 NEVER_CLOSE = ',map-idle-ms=0'
 # Pages that the emulated CPU may have written unnoticed.
 TORN_PAGES = 4
+# What Open vSwitch keeps of what it learns.
+STRAY_KB = 2048
 
 
 def _keep_unread(guest: Guest) -> None:
@@ -220,9 +223,12 @@ def _migrate(lab: Lab, nic: str, hugetlb: bool) -> None:
     if hugetlb:
         hugepages.reserve(lab, 2 * GUEST_MB)
     bench = Bench(lab, nic, hugetlb)
+    before = None
     for _ in range(lab.settings.count(1, 5)):
         bench.migrate_under_traffic()
         bench.migrate_with_rare_echoes()
+        before = before or usage(bench.bridge.pid)
+    check_no_more('Open vSwitch', before, usage(bench.bridge.pid), STRAY_KB)
     check(bench.guest.process.alive(), 'the guest is gone')
     bench.bridge.quit()
 
