@@ -287,6 +287,82 @@ test_c78_mtu_beyond_that_of_the_port_is_refused(void **state)
 	rig_exchange(rig, 0, 32);
 }
 
+static void
+test_c78_mtu_goes_with_its_front_end(void **state)
+{
+	struct rig *rig = rig_main();
+
+	rig_open(rig, NULL);
+	fe_set_mtu(&rig->fe, 1280, FE_OK);
+	device_wait_mtu(rig, 1280);
+	rig_hang_up(rig);
+	device_wait_mtu(rig, 1500);
+	/* What the application has said meanwhile counts. */
+	rig_reconnect(rig);
+	assert_int_equal(device_mtu(rig), 1500);
+	fe_set_mtu(&rig->fe, 1300, FE_OK);
+	device_wait_mtu(rig, 1300);
+	assert_int_equal(rte_eth_dev_set_mtu(rig->port.id, 2000), 0);
+	rig_hang_up(rig);
+	fe_connect(&rig->fe, rig->port.path);
+	fe_barrier(&rig->fe);
+	assert_int_equal(device_mtu(rig), 2000);
+}
+
+static struct rte_mbuf *
+device_packet(const struct rig *rig, uint32_t len)
+{
+	return port_packet(&rig->port, len, len, 0);
+}
+
+/* Of frames around the limit only those that keep it arrive, in their order. */
+static void
+device_send_around(struct rig *rig, uint64_t features, bool limited)
+{
+	const struct rig_config config = {.nic = {.features = features}};
+	static const uint32_t len[] = {1218, 1219, 1220, 60, 1500, 1218};
+	uint8_t data[2048];
+	struct rte_mbuf *pkts[6];
+	struct rte_eth_stats before, stats;
+	struct nic_packet packet;
+	unsigned int i;
+
+	rig_prepare(rig, &config);
+	nic_negotiate(&rig->nic);
+	fe_set_mtu(&rig->fe, 1200, FE_OK);
+	rig_offer_buffers(rig);
+	nic_start(&rig->nic);
+	port_wait_link(&rig->port, true);
+	assert_int_equal(rte_eth_stats_get(rig->port.id, &before), 0);
+	for (i = 0; i < 6; i++)
+		pkts[i] = device_packet(rig, len[i]);
+	assert_int_equal(port_tx_wait(&rig->port, 0, pkts, 6), 6);
+	for (i = 0; i < 6; i++) {
+		if (limited && len[i] > 1218)
+			continue;
+		assert_true(nic_receive(&rig->nic, 0, data, sizeof(data), &packet));
+		assert_int_equal(packet.len, len[i]);
+		assert_true(packet_matches(data, packet.len, len[i]));
+	}
+	assert_false(nic_receive(&rig->nic, 0, data, sizeof(data), &packet));
+	assert_int_equal(rte_eth_stats_get(rig->port.id, &stats), 0);
+	assert_int_equal(stats.oerrors - before.oerrors, limited ? 3 : 0);
+	rig_close(rig);
+}
+
+static void
+test_frames_beyond_a_negotiated_mtu_are_dropped(void **state)
+{
+	const uint64_t packed = BIT(VIRTIO_F_RING_PACKED);
+	const uint64_t mtu = BIT(VIRTIO_NET_F_MTU);
+	struct rig *rig = rig_main();
+
+	device_send_around(rig, NIC_FEATURES | mtu, true);
+	device_send_around(rig, NIC_FEATURES | mtu | packed, true);
+	/* A guest that has not heard of it gets them. */
+	device_send_around(rig, NIC_FEATURES, false);
+}
+
 int
 main(void)
 {
@@ -301,6 +377,8 @@ main(void)
 		RIG_TEST(test_c77_rarps_without_end_take_bounded_room),
 		RIG_TEST(test_c78_mtu_of_the_front_end_is_that_of_the_port),
 		RIG_TEST(test_c78_mtu_beyond_that_of_the_port_is_refused),
+		RIG_TEST(test_c78_mtu_goes_with_its_front_end),
+		RIG_TEST(test_frames_beyond_a_negotiated_mtu_are_dropped),
 	};
 
 	rig_program("test_conform_device", 60);

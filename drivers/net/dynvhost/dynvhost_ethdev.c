@@ -65,6 +65,7 @@ ethdev_configure(struct rte_eth_dev *eth_dev)
 	uint16_t mtu = atomic_load(&dev->mtu);
 
 	/* ethdev has just put its default in; the application's own wish comes by mtu_set. */
+	atomic_store(&dev->own_mtu, dev->args.mtu != 0 ? dev->args.mtu : eth_dev->data->mtu);
 	if (mtu != 0)
 		eth_dev->data->mtu = mtu;
 	dynvhost_queues_configure(eth_dev);
@@ -179,9 +180,10 @@ ethdev_mac_addr_set(struct rte_eth_dev *eth_dev, struct rte_ether_addr *mac)
 static int
 ethdev_mtu_set(struct rte_eth_dev *eth_dev, uint16_t mtu)
 {
-	/* Every frame that fits the guest's buffers is moved, whatever the MTU; ethdev keeps it. */
-	RTE_SET_USED(eth_dev);
-	RTE_SET_USED(mtu);
+	struct dynvhost_dev *dev = eth_dev->data->dev_private;
+
+	/* Frames are not measured by it: ethdev keeps it. It outlives front-ends. */
+	atomic_store(&dev->own_mtu, mtu);
 	return 0;
 }
 
@@ -283,6 +285,7 @@ ethdev_create(struct rte_vdev_device *vdev, const struct dynvhost_devargs *args)
 	dev->max_mtu = args->mtu != 0 ? args->mtu : ETHDEV_MAX_MTU;
 	dev->eth_dev = eth_dev;
 	atomic_init(&dev->mtu, args->mtu);
+	atomic_init(&dev->own_mtu, args->mtu != 0 ? args->mtu : RTE_ETHER_MTU);
 	if (args->mtu != 0)
 		eth_dev->data->mtu = args->mtu;
 	atomic_init(&dev->started, false);

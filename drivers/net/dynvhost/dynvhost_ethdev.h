@@ -86,6 +86,7 @@ struct dynvhost_dev {
 	struct dynvhost_gate **gate;            /**< all of rxq and txq */
 	struct dynvhost_ring_state *ring_state; /**< 2 * n_pairs */
 	_Atomic uint16_t mtu;                   /**< the front-end's, or as probed; 0: nobody's */
+	_Atomic uint16_t own_mtu;               /**< without a front-end's */
 	atomic_bool link_ready;                 /**< a guest is there */
 	atomic_bool link_admin;                 /**< the application wants the link up */
 	atomic_bool started; /**< as dev_started of ethdev, which no other thread may look at */

@@ -63,8 +63,9 @@ link_mtu_changed(void *opaque, uint16_t mtu)
 {
 	struct dynvhost_dev *dev = opaque;
 
-	atomic_store(&dev->mtu, mtu);
-	dev->eth_dev->data->mtu = mtu;
+	/* Without a front-end the port has the MTU that it had before, or was given since. */
+	atomic_store(&dev->mtu, mtu != 0 ? mtu : dev->args.mtu);
+	dev->eth_dev->data->mtu = mtu != 0 ? mtu : atomic_load(&dev->own_mtu);
 }
 
 static void

@@ -127,7 +127,7 @@ control_tell_one(void)
 	for (uint16_t i = 0; i < news.n_rings && control.telling == backend; i++)
 		backend->ops->ring_changed(
 			backend->opaque, news.ring[i].ring, news.ring[i].enabled);
-	if (news.mtu != 0 && control.telling == backend)
+	if (news.mtu_changed && control.telling == backend)
 		backend->ops->mtu_changed(backend->opaque, news.mtu);
 	if (news.link_changed && control.telling == backend)
 		backend->ops->link_changed(backend->opaque, news.link_up, numa_node);

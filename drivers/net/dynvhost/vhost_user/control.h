@@ -24,6 +24,7 @@ struct dynvhost_backend_ops {
 	/** @param numa_node  where most of the guest's memory lies; -1: not known */
 	void (*link_changed)(void *opaque, bool up, int numa_node);
 	void (*ring_changed)(void *opaque, uint16_t ring, bool enabled);
+	/** @param mtu  what the front-end has set; 0: it has gone, and its MTU with it */
 	void (*mtu_changed)(void *opaque, uint16_t mtu);
 };
 

@@ -309,6 +309,11 @@ session_tear_down(struct dynvhost_session *session)
 	session->features = 0;
 	session->protocol_features = 0;
 	session->status = 0;
+	if (session->mtu != 0) {
+		session->news.mtu_changed = true;
+		session->news.mtu = 0;
+	}
+	session->mtu = 0;
 	session->complaints = 0;
 	session->faults_told = 0;
 	session->refused[0] = '\0';

@@ -113,7 +113,8 @@ struct session_asker {
 struct dynvhost_session_news {
 	bool link_changed;
 	bool link_up;
-	uint16_t mtu; /**< what the front-end has set; 0: nothing new */
+	bool mtu_changed;
+	uint16_t mtu; /**< what the front-end has set; 0: it has gone */
 	uint16_t n_rings;
 	struct {
 		uint16_t ring;
@@ -169,6 +170,7 @@ struct dynvhost_session {
 	uint64_t features;
 	uint64_t protocol_features;
 	uint8_t status;
+	uint16_t mtu;                     /**< 0: not said */
 	struct dynvhost_mem_view *view;   /**< guest memory in force; NULL: none */
 	struct dynvhost_mem_log *log;     /**< dirty log in force; NULL: none */
 	struct dynvhost_mem_iotlb *iotlb; /**< NULL: an IOMMU is not offered */

@@ -174,7 +174,9 @@ static int
 apply_net_set_mtu(
 	struct dynvhost_session *session, struct dynvhost_msg *msg, struct dynvhost_msg *reply)
 {
-	session->news.mtu = (uint16_t)msg->payload.u64;
+	session->mtu = (uint16_t)msg->payload.u64;
+	session->news.mtu_changed = true;
+	session->news.mtu = session->mtu;
 	return 0;
 }
 

@@ -81,11 +81,11 @@ session_update_link(struct dynvhost_session *session)
 bool
 dynvhost_session_take_news(struct dynvhost_session *session, struct dynvhost_session_news *news)
 {
-	if (!session->news.link_changed && session->news.mtu == 0 && session->news.n_rings == 0)
+	if (!session->news.link_changed && !session->news.mtu_changed && session->news.n_rings == 0)
 		return false;
 	*news = session->news;
 	session->news.link_changed = false;
-	session->news.mtu = 0;
+	session->news.mtu_changed = false;
 	session->news.n_rings = 0;
 	return true;
 }

@@ -56,6 +56,7 @@ start_fill_setup(
 		.features = session->features,
 		.base = session_ring_base(session, index),
 		.size = ring->size,
+		.mtu = session->mtu,
 		.call_fd = ring->call_fd,
 		.enabled = ring->enabled,
 	};

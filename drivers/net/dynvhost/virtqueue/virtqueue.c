@@ -122,6 +122,36 @@ vq_enqueue_shared(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
 	return moved;
 }
 
+/* Segmentation offload is for packets that are longer than a frame. */
+static bool
+vq_fits(const struct dynvhost_vq *vq, const struct rte_mbuf *pkt)
+{
+	return pkt->pkt_len <= vq->max_frame ||
+	       (pkt->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)) != 0;
+}
+
+/* The enqueue burst of a guest with an MTU: no frame that exceeds it is passed (virtio 1.2 §5.1.4.1). */
+static uint16_t
+vq_enqueue_limited(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t done = 0, run, moved;
+
+	while (done < n) {
+		for (run = 0; done + run < n && vq_fits(vq, pkts[done + run]); run++)
+			;
+		if (run == 0) {
+			rte_pktmbuf_free(pkts[done++]);
+			dynvhost_vq_count(&vq->stats.dropped, 1);
+			continue;
+		}
+		moved = vq->enqueue_fitting(vq, pkts + done, run);
+		done += moved;
+		if (moved < run)
+			break;
+	}
+	return done;
+}
+
 /* Where the virtqueue is shared, this may be within a burst, and others may be loading `enqueue`. */
 static void
 vq_set_enqueue(struct dynvhost_vq *vq, dynvhost_vq_enqueue_t enqueue)
@@ -131,6 +161,13 @@ vq_set_enqueue(struct dynvhost_vq *vq, dynvhost_vq_enqueue_t enqueue)
 		vq->enqueue = enqueue;
 }
 
+static void
+vq_choose_enqueue(struct dynvhost_vq *vq)
+{
+	vq->enqueue_fitting = vq->format->choose_enqueue(vq);
+	vq_set_enqueue(vq, vq->max_frame == 0 ? vq->enqueue_fitting : vq_enqueue_limited);
+}
+
 /* Give the queue the burst functions of its direction and state. */
 static void
 vq_choose_bursts(struct dynvhost_vq *vq)
@@ -138,6 +175,7 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 	const bool guest_transmits = (vq->index & 1) != 0;
 
 	vq->dequeue = vq_dequeue_nothing;
+	vq->enqueue_fitting = vq_enqueue_nothing;
 	vq_set_enqueue(vq, vq_enqueue_nothing);
 	/* The short way knows no log and no IOMMU. */
 	vq->fast = dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth());
@@ -152,7 +190,7 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 	if (guest_transmits)
 		vq->dequeue = vq->format->choose_dequeue(vq);
 	else if (vq->enabled)
-		vq_set_enqueue(vq, vq->format->choose_enqueue(vq));
+		vq_choose_enqueue(vq);
 }
 
 int
@@ -285,6 +323,15 @@ vq_detach(struct dynvhost_vq *vq)
 	vq_choose_bursts(vq);
 }
 
+/* The MTU and its headers, a VLAN tag among them. */
+static uint32_t
+vq_max_frame(const struct dynvhost_vq_setup *setup)
+{
+	if (setup->mtu == 0 || (setup->features & (1ULL << VIRTIO_NET_F_MTU)) == 0)
+		return 0;
+	return setup->mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN;
+}
+
 int
 dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup)
 {
@@ -302,6 +349,7 @@ dynvhost_vq_start(struct dynvhost_vq *vq, const struct dynvhost_vq_setup *setup)
 	vq->event_idx = (setup->features & (1ULL << VIRTIO_RING_F_EVENT_IDX)) != 0;
 	vq->offloads = net_hdr_offloads(setup->features);
 	vq->indirect = (setup->features & (1ULL << VIRTIO_RING_F_INDIRECT_DESC)) != 0;
+	vq->max_frame = vq_max_frame(setup);
 	vq->enabled = setup->enabled;
 	vq->log = setup->log;
 	vq_attach(vq, pins, setup->view);

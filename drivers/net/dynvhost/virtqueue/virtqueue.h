@@ -114,6 +114,7 @@ struct dynvhost_vq_setup {
 	uint64_t used_gpa;
 	uint64_t features; /**< negotiated virtio features; they choose the ring's format */
 	uint32_t size;     /**< descriptors */
+	uint16_t mtu;  /**< of the guest, which VIRTIO_NET_F_MTU makes a promise; 0: not known */
 	uint32_t base; /**< position to start at, as SET_VRING_BASE has it; split: not looked at */
 	int call_fd;   /**< non-blocking eventfd, or -1: never notify; stays the caller's */
 	bool enabled;
@@ -220,6 +221,9 @@ struct dynvhost_vq {
 	struct dynvhost_chain *chain; /**< scratch: the packet in work (chain.h) */
 	uint16_t n_rarps;             /**< announcements that the next bursts deliver */
 	struct rte_ether_addr rarp[DYNVHOST_VQ_MAX_RARPS];
+	uint32_t max_frame; /**< longest frame that the guest may be given; 0: any */
+	/* Where there is such a limit: what moves the packets that fit. */
+	dynvhost_vq_enqueue_t enqueue_fitting;
 
 	/* Control alone. */
 	struct dynvhost_vq_pins *pins;           /**< NULL: not started */
