@@ -5,7 +5,8 @@
 
 Laziness: packets right after the first pass over all buffers of the rings, which opens them, beside
 map-mode=eager, where all is open from the beginning. Idle closing: a port that is never idle, beside
-one that never closes; means, since passes come now and then, and also with ten times as many passes.
+one that never closes; means, since passes come now and then. Ten times as many passes, which show where
+two a second hardly do, may cost ten times as much.
 """
 
 import argparse
@@ -22,7 +23,13 @@ EAGER = ["net_dynvhost,map-mode=eager", "net_dynvhost", "net_dynvhost,map-mode=m
 IDLE = ["net_dynvhost,map-idle-ms=0", "net_dynvhost", "net_dynvhost,map-idle-ms=100"]
 # No port may rest for 50 ms, half of map-idle-ms, while the others are measured.
 IDLE_OPTIONS = ["--mean", "--packets", "200000"]
-HEADER = ["cell", "beside", "options", "ratio", f"at most {LIMIT}"]
+OFTEN = IDLE[2]
+HEADER = ["cell", "beside", "options", "ratio", "at most", "verdict"]
+
+
+def limit_of(port: str) -> float:
+    """What the ratio of a port may be."""
+    return 1 + 10 * (LIMIT - 1) if port == OFTEN else LIMIT
 
 
 def main() -> int:
@@ -36,7 +43,8 @@ def main() -> int:
         found = program.repeat(lambda: bench.run(SHAPES, ports, options=options), args.runs)
         for name, (first, *others) in found.items():
             rows += [[name, first.port.partition(",")[2], line.port.partition(",")[2] or "defaults",
-                      f"{line.ratio:.3f}", "holds" if line.ratio <= LIMIT else "missed"]
+                      f"{line.ratio:.3f}", f"{limit_of(line.port):.2f}",
+                      "holds" if line.ratio <= limit_of(line.port) else "missed"]
                      for line in others]
     report.write(args.out, "invariants", HEADER, rows)
     return 0
