@@ -72,6 +72,13 @@ ask_oldest(const struct session_asker *asker)
 	return asker->n_asked > SESSION_QUESTIONS ? asker->n_asked - SESSION_QUESTIONS : 0;
 }
 
+/** How long an answer is waited for: where a reply is due, nothing is lost meanwhile. */
+static uint64_t
+ask_patience(const struct session_asker *asker)
+{
+	return asker->acks ? ASK_REPLY_US : ASK_ANSWER_US;
+}
+
 static bool
 ask_is_due(const struct session_asker *asker)
 {
@@ -100,7 +107,7 @@ ask_is_known(struct dynvhost_session *session, const struct dynvhost_mem_miss *m
 
 		if (question->miss.iova != miss->iova || question->miss.perm != miss->perm)
 			continue;
-		if (!question->settled && age < (asker->acks ? ASK_REPLY_US : ASK_ANSWER_US))
+		if (!question->settled && age < ask_patience(asker))
 			return true;
 		if (question->refused && !urgent && age < ASK_REFUSED_US)
 			return true;
@@ -161,7 +168,7 @@ ask_for_ring(struct dynvhost_session *session, uint16_t index, bool *news)
 	struct dynvhost_mem_miss miss;
 	int rc;
 
-	if (session->now_us - session->asker.sent_us[index] >= ASK_ANSWER_US)
+	if (session->now_us - session->asker.sent_us[index] >= ask_patience(&session->asker))
 		dynvhost_mem_miss_forget(cursor);
 	if (!dynvhost_mem_miss_take(cursor, &miss))
 		return 0;
