@@ -92,6 +92,12 @@ dynvhost_mem_iotlb_view(const struct dynvhost_mem_iotlb *iotlb)
 	return iotlb->view;
 }
 
+const struct dynvhost_mem_view *
+mem_iotlb_memory(const struct dynvhost_mem_iotlb *iotlb)
+{
+	return iotlb->memory;
+}
+
 uint32_t
 dynvhost_mem_iotlb_count(const struct dynvhost_mem_iotlb *iotlb)
 {

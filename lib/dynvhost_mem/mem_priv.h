@@ -425,6 +425,9 @@ bool mem_idle_close_range(
 int mem_iotlb_translate(const struct dynvhost_mem_iotlb *iotlb, struct dynvhost_mem_cursor *cursor,
 	uint64_t iova, uint64_t len, enum dynvhost_mem_right right, struct dynvhost_mem_span *span);
 
+/** The guest memory that a table lies over; NULL: none. Control. */
+const struct dynvhost_mem_view *mem_iotlb_memory(const struct dynvhost_mem_iotlb *iotlb);
+
 /**
  * As dynvhost_mem_pin() in a table's view; -EAGAIN: translations are missing, and are wanted now;
  * -EXDEV: there are all, but they do not lead to one piece of guest memory.

@@ -19,7 +19,9 @@ dynvhost_mem_need(const struct dynvhost_mem_view *view, uint64_t len, uint32_t p
 	uint64_t guest = 0, pages;
 	uint32_t shift = 0, i;
 
-	for (i = 0; i < view->n_regions; i++) {
+	if (view->iotlb != NULL)
+		view = mem_iotlb_memory(view->iotlb);
+	for (i = 0; view != NULL && i < view->n_regions; i++) {
 		const struct dynvhost_mem_region *region = view->region[i];
 
 		guest += mem_region_of(region)->n_pages << region->page_shift;
@@ -36,6 +38,9 @@ dynvhost_mem_area_need(const struct dynvhost_mem_view *view, uint64_t gpa, uint6
 {
 	uint32_t i;
 
+	/* Where it will lie is not known yet: in as many pages as it can. */
+	if (view->iotlb != NULL)
+		return dynvhost_mem_need(view, len, 1);
 	for (i = 0; i < view->n_regions; i++) {
 		const struct dynvhost_mem_region *region = view->region[i];
 		uint64_t offset = gpa - region->gpa;

@@ -452,6 +452,25 @@ test_iommu_broken_ring_is_not_revived_by_translations(void **state)
 }
 
 static void
+test_iommu_cap_that_is_too_small_is_refused_at_the_start(void **state)
+{
+	const struct rig_config config = {
+		.port = {.devargs = "iommu-support=1,map-max=64K"},
+		.nic = {.features = NIC_FEATURES | IOMMU | IOMMU_RINGS},
+	};
+	struct rig *rig = rig_main();
+
+	port_log_capture();
+	rig_prepare(rig, &config);
+	iommu_start(rig);
+	iommu_map(rig, GUEST_RAM_UVA_BASE, RIG_RAM_SIZE, IOMMU_RW);
+	fe_barrier(&rig->fe);
+	assert_false(port_link_up(&rig->port));
+	assert_int_equal(port_log_lines("map-max=64K is too small"), 1);
+	port_log_release();
+}
+
+static void
 test_iommu_invalidate_closes_what_was_open_before_its_answer(void **state)
 {
 	struct rig *rig = rig_main();
@@ -617,6 +636,7 @@ main(void)
 		IOMMU_TEST(test_iommu_rings_are_asked_for_in_one_go),
 		IOMMU_TEST(test_iommu_link_stays_up_while_rings_are_translated_anew),
 		IOMMU_TEST(test_iommu_broken_ring_is_not_revived_by_translations),
+		IOMMU_TEST(test_iommu_cap_that_is_too_small_is_refused_at_the_start),
 		IOMMU_TEST(test_iommu_invalidate_closes_what_was_open_before_its_answer),
 		IOMMU_TEST(test_iommu_invalidate_under_traffic),
 		IOMMU_TEST(test_iommu_ring_halts_without_translation_and_goes_on_with_it),

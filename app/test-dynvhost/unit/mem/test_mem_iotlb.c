@@ -387,6 +387,20 @@ what_control_lacks_is_wanted_page_by_page(void **state)
 }
 
 static void
+what_an_area_needs_is_known_without_translations(void **state)
+{
+	struct bench *bench = bench_open();
+
+	assert_int_equal(
+		dynvhost_mem_need(bench->view, 5000, 3), dynvhost_mem_need(bench->memory, 5000, 3));
+	assert_true(dynvhost_mem_need(bench->view, 5000, 3) > 0);
+	/* It may begin and end in the middle of a page. */
+	assert_int_equal(dynvhost_mem_area_need(bench->view, IOVA, MT_PAGE), 2 * MT_PAGE);
+	assert_int_equal(dynvhost_mem_area_need(bench->view, IOVA, 1), MT_PAGE);
+	bench_close(bench);
+}
+
+static void
 a_refusal_concerns_just_what_was_asked(void **state)
 {
 	struct bench *bench = bench_open();
@@ -544,6 +558,7 @@ main(void)
 		cmocka_unit_test(a_range_ends_where_its_region_does),
 		cmocka_unit_test(misses_are_asked_for_once),
 		cmocka_unit_test(what_control_lacks_is_wanted_page_by_page),
+		cmocka_unit_test(what_an_area_needs_is_known_without_translations),
 		cmocka_unit_test(a_refusal_concerns_just_what_was_asked),
 		cmocka_unit_test(another_memory_table_keeps_what_it_still_has),
 		cmocka_unit_test(random_ranges_behave_as_single_pages),
