@@ -28,6 +28,7 @@ DEVICES = ['intel-iommu,intremap=off,device-iotlb=on', 'pcie-root-port,id=expres
 NIC = ',bus=express,iommu_platform=on,ats=on,disable-legacy=on'
 # Emulated, on a busy machine: some packets take several round trips through two processes.
 PATIENCE_SECONDS = 120.0
+WARM_UP_SECONDS = 30.0
 # A burst's packets, and what is looked at ahead of them: far from all of the guest.
 MOST_OPEN = 1 << 20
 
@@ -63,8 +64,9 @@ def _ping(source: Guest, address: str, count: int, size: int = 56) -> None:
 
 
 def _talk(pair: Pair, pings: int) -> None:
-    # The first packets have to be asked for one after the other.
-    pair.a.run(f'ping -q -c 5 -i 0.1 {pair.b.address}', PATIENCE_SECONDS)
+    # The first packets have to be asked for one after the other, right after a reboot in vain.
+    until(lambda: pair.a.run(f'ping -q -c 5 -i 0.1 {pair.b.address}')[0] == 0, WARM_UP_SECONDS,
+          f'a first echo of {pair.b.name}', every=0.1)
     _ping(pair.a, pair.b.address, pings)
     _ping(pair.a, pair.b.address, pings, 1472)
     _ping(pair.b, pair.a.address, pings)
