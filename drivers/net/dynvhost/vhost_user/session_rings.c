@@ -260,6 +260,11 @@ apply_get_vring_base(
 		session_stop_ring(session, index);
 		session_reset_ring(session, index);
 	}
+	/* A guest that is reset takes no translation back, and its next driver means others. */
+	if (!session_is_running(session)) {
+		session_forget_iommu(session);
+		session_set_iommu_memory(session);
+	}
 	dynvhost_msg_init_reply(reply, msg, sizeof(reply->payload.state));
 	reply->payload.state.index = index;
 	reply->payload.state.num = session_ring_base(session, index);
