@@ -368,7 +368,8 @@ void dynvhost_vq_mark_broken(struct dynvhost_vq *vq, enum dynvhost_vq_fault faul
 
 /**
  * The next chain's memory could not be opened now: whether this has gone on for more than
- * DYNVHOST_VQ_STALL_MS, or behind an IOMMU DYNVHOST_VQ_STALL_IOMMU_MS, so that the chain is to be given back empty. Polling thread.
+ * DYNVHOST_VQ_STALL_MS, or behind an IOMMU DYNVHOST_VQ_STALL_IOMMU_MS, so that the chain is to be
+ * given back empty. Polling thread.
  */
 bool dynvhost_vq_is_stalled(struct dynvhost_vq *vq);
 
