@@ -264,8 +264,8 @@ int dynvhost_mem_view_remove(struct dynvhost_mem *mem, const struct dynvhost_mem
 
 /**
  * Let go of a view. Regions that no other view holds are unmapped wholly before this returns; their
- * file is closed when its last region goes (see dynvhost_mem_set_close()). No queue may be inside a burst that uses the view, and
- * no pin may be left on a region that goes. NULL is fine.
+ * file is closed when its last region goes (see dynvhost_mem_set_close()). No queue may be inside a
+ * burst that uses the view, and no pin may be left on a region that goes. NULL is fine.
  */
 void dynvhost_mem_view_release(struct dynvhost_mem_view *view);
 

@@ -10,8 +10,9 @@
  * Close fds that a peer has chosen.
  *
  * Who closes the last fd of a file may have to wait: for a TCP socket as long as its SO_LINGER says,
- * for a file of a FUSE mount as long as its server likes, for guest memory until it is freed. A peer decides about both, and the control
- * thread waits for no peer. So what a peer has sent, and sockets that may hold more of it, are closed
+ * for a file of a FUSE mount as long as its server likes, for guest memory until it is freed. A peer
+ * decides about all three, and the control thread waits for no peer. So what a peer has sent, and
+ * sockets that may hold more of it, are closed
  * by a thread of their own. A port is not served while it has such a thread: one at a time is all
  * that its peer can tie up.
  *

@@ -24,10 +24,11 @@
  * --------------
  * This is not a second judge of what a guest may write, but a filter that lets through what it has
  * itself proved harmless, and has no opinion on the rest: whatever it does not take is judged from
- * the beginning by chain.h, and its header by net_hdr.h. A descriptor is loaded once, as a whole, into a local. It passes if its
- * flags say that it is all of the buffer and has the right direction, and if all of its bytes lie in
- * one region (which also excludes that they wrap), and if every page that the packet's own bytes
- * touch is a hit. Nothing is opened here.
+ * the beginning by chain.h, and its header by net_hdr.h. A descriptor is loaded once, as a whole, into
+ * a local. It passes if its flags say that it is all of the buffer and has the right direction, and if
+ * all of its bytes lie in one region (which also excludes that they wrap), and if every page that the
+ * packet's own bytes touch is a hit. Nothing is opened here. A page that was a hit stays open until the
+ * burst ends: who closes pages waits until queues are outside (gate.h).
  */
 
 #include <stdatomic.h>
