@@ -174,7 +174,7 @@ bytes_of_frames_and_no_others_at_any_alignment(void **state)
 				pkts[i] = bed_packet(bed_pool(), job[i].len, 0, e + i);
 				memset(job[i].guest, 0, BED_HDR_LEN);
 			}
-			fast->enqueue(job, pkts, RUN, BED_HDR_LEN);
+			fast->enqueue(job, pkts, RUN, BED_HDR_LEN, fast_bytes(job, RUN));
 			for (uint32_t i = 0; i < RUN; i++) {
 				memset(&memory[i][at], UNTOUCHED, BED_HDR_LEN);
 				expect_place(memory[i], at + BED_HDR_LEN,

@@ -72,9 +72,9 @@ struct dynvhost_fast {
 	/** Write the frames of jobs into fresh mbufs. */
 	void (*dequeue)(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
 		const struct fast_mbufs *mbufs);
-	/** Write headers of @p hdr_len bytes and mbufs into the guest's buffers. */
-	void (*enqueue)(
-		const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n, uint8_t hdr_len);
+	/** Write headers of @p hdr_len bytes and mbufs, of @p bytes in all, into the guest's buffers. */
+	void (*enqueue)(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
+		uint8_t hdr_len, uint64_t bytes);
 	unsigned int bits; /**< of the widest registers it uses */
 };
 

@@ -202,6 +202,7 @@ packed_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, 
 {
 	struct fast_job job[FAST_BATCH] __rte_cache_aligned;
 	uint16_t taken;
+	uint64_t sum;
 
 	if (fast_keeps_pages(vq))
 		taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), true);
@@ -209,9 +210,10 @@ packed_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, 
 		taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), false);
 	if (unlikely(taken == 0))
 		return 0;
-	vq->fast->enqueue(job, pkts, taken, vq->hdr_len);
+	sum = fast_bytes(job, taken);
+	vq->fast->enqueue(job, pkts, taken, vq->hdr_len, sum);
 	packed_fast_push(vq, job, taken, used_flags, vq->hdr_len, hide_first);
-	*bytes += fast_bytes(job, taken);
+	*bytes += sum;
 	fast_free(pkts, taken);
 	return taken;
 }

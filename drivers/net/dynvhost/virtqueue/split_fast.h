@@ -200,6 +200,7 @@ split_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, u
 {
 	struct fast_job job[FAST_BATCH] __rte_cache_aligned;
 	uint16_t taken;
+	uint64_t sum;
 
 	if (fast_keeps_pages(vq))
 		taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), true);
@@ -207,9 +208,10 @@ split_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, u
 		taken = split_fast_decode_tx(vq, pkts, job, RTE_MIN(n, FAST_BATCH), false);
 	if (unlikely(taken == 0))
 		return 0;
-	vq->fast->enqueue(job, pkts, taken, vq->hdr_len);
+	sum = fast_bytes(job, taken);
+	vq->fast->enqueue(job, pkts, taken, vq->hdr_len, sum);
 	split_fast_push(vq, job, taken, true, vq->hdr_len);
-	*bytes += fast_bytes(job, taken);
+	*bytes += sum;
 	fast_free(pkts, taken);
 	return taken;
 }
