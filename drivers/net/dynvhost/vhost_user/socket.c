@@ -270,10 +270,10 @@ conn_header_is_good(const struct dynvhost_conn *conn)
 static int
 conn_read(struct dynvhost_conn *conn, uint64_t now_ms)
 {
-	const struct vu_header *header = &conn->in.header;
+	const size_t header_len = sizeof(conn->in.header);
 	ssize_t n;
 
-	if (conn->in_bytes < sizeof(*header))
+	if (conn->in_bytes < header_len)
 		n = conn_read_header(conn);
 	else
 		n = conn_read_payload(conn);
@@ -287,7 +287,7 @@ conn_read(struct dynvhost_conn *conn, uint64_t now_ms)
 	if (conn->in_bytes == 0)
 		conn->deadline_ms = now_ms + DYNVHOST_CONN_DEADLINE_MS;
 	conn->in_bytes += n;
-	if (conn->in_bytes == sizeof(*header) && !conn_header_is_good(conn))
+	if (conn->in_bytes == header_len && !conn_header_is_good(conn))
 		return -EPROTO;
 	return 1;
 }

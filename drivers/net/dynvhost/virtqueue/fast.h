@@ -223,11 +223,13 @@ fast_plain_headers(const struct dynvhost_vq *vq, const struct fast_job *job, uin
 	if (!net_hdr_is_read(vq->offloads))
 		return n;
 	for (i = 0; i < n; i++) {
-		const struct virtio_net_hdr *hdr =
-			(const struct virtio_net_hdr *)(job[i].guest - hdr_len);
+		/* Headers may lie at odd addresses. */
+		const uint8_t *hdr = job[i].guest - hdr_len;
+		const uint8_t *flags = hdr + offsetof(struct virtio_net_hdr, flags);
+		const uint8_t *gso_type = hdr + offsetof(struct virtio_net_hdr, gso_type);
 
-		if (unlikely(net_hdr_asks(__atomic_load_n(&hdr->flags, __ATOMIC_RELAXED),
-			    __atomic_load_n(&hdr->gso_type, __ATOMIC_RELAXED))))
+		if (unlikely(net_hdr_asks(__atomic_load_n(flags, __ATOMIC_RELAXED),
+			    __atomic_load_n(gso_type, __ATOMIC_RELAXED))))
 			break;
 	}
 	return i;
