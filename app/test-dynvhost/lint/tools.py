@@ -60,7 +60,7 @@ def sources(name: str, text: str, *only: str) -> str:
 
 DEB822 = """# a comment
 Types: deb deb-src
-URIs: http://a/debian http://b/debian
+URIs: http://a/d http://b/d
 Suites: bookworm
  bookworm-updates
 Components: main
@@ -68,7 +68,7 @@ Components: main
 Signed-By: /usr/share/keyrings/k.gpg
 
 Types: deb
-URIs: http://c/debian
+URIs: http://c/d
 Suites: x
 Enabled: no
 """
@@ -108,8 +108,8 @@ CASES: dict[str, tuple[Callable[[], object], object]] = {
         lambda: summary({"name": "a", "passed": 0, "failed": [], "skipped": [["y", "why"]]}),
         (1, "0 passed, 0 failed, 1 skipped")),
     "deb822 sources become source entries, disabled ones vanish": (
-        lambda: sources("sources.list.d/d.sources", DEB822, "http://b/debian/", "http://c/debian"),
-        "Types: deb-src\nURIs: http://b/debian\nSuites: bookworm\n bookworm-updates\n"
+        lambda: sources("sources.list.d/d.sources", DEB822, "http://b/d/", "http://c/d"),
+        "Types: deb-src\nURIs: http://b/d\nSuites: bookworm\n bookworm-updates\n"
         "Components: main\nSigned-By: /usr/share/keyrings/k.gpg\n\n"),
     "one-line sources keep their options; comments and media vanish": (
         lambda: sources("sources.list", "deb [signed-by=/k] http://a/d x main # c\n"
