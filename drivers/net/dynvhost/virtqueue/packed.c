@@ -55,6 +55,7 @@
 #include <rte_common.h>
 #include <rte_mbuf.h>
 
+#include "burst.h"
 #include "chain.h"
 #include "copy.h"
 #include "defer.h"
@@ -120,10 +121,7 @@ packed_burst_end(struct dynvhost_vq *vq, const struct packed_burst *burst, const
 				dynvhost_vq_count(&vq->stats.calls_suppressed, 1);
 		}
 	}
-	dynvhost_vq_count(&vq->stats.packets, burst->packets);
-	dynvhost_vq_count(&vq->stats.bytes, burst->bytes);
-	dynvhost_vq_count(&vq->stats.dropped, burst->dropped);
-	dynvhost_vq_count(&vq->ordinary, burst->ordinary);
+	burst_count(vq, &burst->sum);
 }
 
 /**
@@ -164,8 +162,8 @@ packed_step(struct dynvhost_vq *vq, struct packed_burst *burst, uint16_t n, uint
 		burst->first_flags = used_flags;
 	packed_advance(vq, &vq->packed.pos, n);
 	burst->slots -= n;
-	burst->packets += n;
-	burst->ordinary += n;
+	burst->sum.packets += n;
+	burst->sum.ordinary += n;
 }
 
 /** Take ordinary packets the short way, up to @p n. @return how many. */
@@ -181,7 +179,7 @@ packed_dequeue_ordinary(struct dynvhost_vq *vq, struct packed_burst *burst,
 		uint16_t flags = packed_fast_used_flags(vq->packed.pos.wrap);
 		uint16_t taken = packed_fast_dequeue(vq, pool, &pkts[all],
 			RTE_MIN(n - all, burst->slots), burst->slots == vq->size, flags,
-			&burst->bytes);
+			&burst->sum.bytes);
 
 		if (taken == 0)
 			break;
@@ -198,22 +196,8 @@ packed_dequeue_next(struct dynvhost_vq *vq, struct packed_burst *burst, struct r
 {
 	int ret = packed_dequeue_one(vq, pool, burst->slots, pkt);
 
-	if (likely(ret == 0)) {
-		burst->packets++;
-		burst->bytes += (*pkt)->pkt_len;
-	} else if (ret == -EMSGSIZE) {
-		burst->dropped++;
-	} else if (ret == -EAGAIN) {
-		if (!dynvhost_vq_is_stalled(vq))
-			return false;
-		dynvhost_vq_count(&vq->stats.stalled, 1);
-	} else if (ret == -ENOMEM) {
-		dynvhost_vq_count(&vq->stats.no_mbuf, 1);
+	if (!burst_took(vq, &burst->sum, ret, pkt))
 		return false;
-	} else {
-		dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
-		return false;
-	}
 	packed_push_used(vq, burst, &vq->chain->buf[0], 0);
 	return true;
 }
@@ -223,8 +207,8 @@ static __rte_noinline void
 packed_dequeue_rest(struct dynvhost_vq *vq, struct packed_burst *burst, struct rte_mempool *pool,
 	struct rte_mbuf **pkts, uint16_t left)
 {
-	while (packed_dequeue_next(vq, burst, pool, &pkts[burst->packets]) && --left > 0) {
-		left -= packed_dequeue_ordinary(vq, burst, pool, &pkts[burst->packets], left);
+	while (packed_dequeue_next(vq, burst, pool, &pkts[burst->sum.packets]) && --left > 0) {
+		left -= packed_dequeue_ordinary(vq, burst, pool, &pkts[burst->sum.packets], left);
 		if (left == 0 || !packed_burst_has_next(vq, burst))
 			break;
 	}
@@ -249,7 +233,7 @@ packed_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rt
 	if (taken < n && packed_burst_has_next(vq, &burst))
 		packed_dequeue_rest(vq, &burst, pool, pkts, n - taken);
 	packed_burst_end(vq, &burst, log);
-	return (uint16_t)burst.packets;
+	return (uint16_t)burst.sum.packets;
 }
 
 static uint16_t
@@ -396,7 +380,7 @@ packed_enqueue_ordinary(
 	while (all < n && burst->slots > 0) {
 		uint16_t flags = packed_fast_used_flags(vq->packed.pos.wrap) | VRING_DESC_F_WRITE;
 		uint16_t taken = packed_fast_enqueue(vq, &pkts[all], RTE_MIN(n - all, burst->slots),
-			burst->slots == vq->size, flags, &burst->bytes);
+			burst->slots == vq->size, flags, &burst->sum.bytes);
 
 		if (taken == 0)
 			break;
@@ -423,18 +407,7 @@ packed_enqueue_next(
 		dynvhost_vq_count(&vq->stats.stalled, vq->chain->n_bufs);
 		packed_push_bufs(vq, burst, 0);
 	} while (packed_burst_has_next(vq, burst));
-	if (likely(ret == 0)) {
-		burst->packets++;
-		burst->bytes += pkt->pkt_len;
-	} else if (ret == -EMSGSIZE) {
-		burst->dropped++;
-	} else {
-		if (ret != -ENOBUFS && ret != -EAGAIN)
-			dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
-		return false;
-	}
-	rte_pktmbuf_free(pkt);
-	return true;
+	return burst_sent(vq, &burst->sum, ret, pkt);
 }
 
 /**

@@ -21,6 +21,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_common.h>
 
+#include "burst.h"
 #include "chain.h"
 #include "defer.h"
 #include "virtqueue.h"
@@ -40,10 +41,7 @@ struct packed_burst {
 	struct dynvhost_vq_packed_pos first; /**< position at the beginning */
 	uint16_t first_flags;                /**< flags to be stored there at the end */
 	uint16_t slots;                      /**< of the ring, and not yet given back */
-	uint32_t packets;
-	uint32_t ordinary; /**< of these, how many went the short way */
-	uint32_t dropped;
-	uint64_t bytes;
+	struct burst_sum sum;
 };
 
 /** The slot behind @p slot. */

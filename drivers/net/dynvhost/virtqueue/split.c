@@ -40,6 +40,7 @@
 #include <rte_common.h>
 #include <rte_mbuf.h>
 
+#include "burst.h"
 #include "chain.h"
 #include "copy.h"
 #include "defer.h"
@@ -120,10 +121,7 @@ split_burst_end_rest(struct dynvhost_vq *vq, const struct split_burst *burst, bo
 {
 	if (vq->split.last_used != burst->first)
 		split_publish(vq, burst->first, log);
-	dynvhost_vq_count(&vq->stats.packets, burst->packets);
-	dynvhost_vq_count(&vq->stats.bytes, burst->bytes);
-	dynvhost_vq_count(&vq->stats.dropped, burst->dropped);
-	dynvhost_vq_count(&vq->ordinary, burst->ordinary);
+	burst_count(vq, &burst->sum);
 }
 
 /**
@@ -179,22 +177,8 @@ split_dequeue_next(struct dynvhost_vq *vq, struct split_burst *burst, struct rte
 	const uint16_t head = split_peek(vq, 0);
 	int ret = split_dequeue_one(vq, pool, head, pkt);
 
-	if (likely(ret == 0)) {
-		burst->packets++;
-		burst->bytes += (*pkt)->pkt_len;
-	} else if (ret == -EMSGSIZE) {
-		burst->dropped++;
-	} else if (ret == -EAGAIN) {
-		if (!dynvhost_vq_is_stalled(vq))
-			return false;
-		dynvhost_vq_count(&vq->stats.stalled, 1);
-	} else if (ret == -ENOMEM) {
-		dynvhost_vq_count(&vq->stats.no_mbuf, 1);
+	if (!burst_took(vq, &burst->sum, ret, pkt))
 		return false;
-	} else {
-		dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
-		return false;
-	}
 	split_push_used(vq, burst, head, 0);
 	return true;
 }
@@ -209,16 +193,17 @@ split_dequeue_rest(struct dynvhost_vq *vq, struct split_burst burst, struct rte_
 {
 	uint16_t taken;
 
-	while (split_dequeue_next(vq, &burst, pool, &pkts[burst.packets]) && --left > 0) {
-		taken = split_dequeue_ordinary(vq, pool, &pkts[burst.packets], left, &burst.bytes);
-		burst.packets += taken;
-		burst.ordinary += taken;
+	while (split_dequeue_next(vq, &burst, pool, &pkts[burst.sum.packets]) && --left > 0) {
+		taken = split_dequeue_ordinary(
+			vq, pool, &pkts[burst.sum.packets], left, &burst.sum.bytes);
+		burst.sum.packets += taken;
+		burst.sum.ordinary += taken;
 		left -= taken;
 		if (left == 0)
 			break;
 	}
 	split_burst_end_rest(vq, &burst, log);
-	return (uint16_t)burst.packets;
+	return (uint16_t)burst.sum.packets;
 }
 
 /** Move packets from the guest to the host. */
@@ -402,18 +387,7 @@ split_enqueue_next(
 		dynvhost_vq_count(&vq->stats.stalled, vq->chain->n_bufs);
 		split_push_bufs(vq, burst, 0);
 	} while (burst->available > 0);
-	if (likely(ret == 0)) {
-		burst->packets++;
-		burst->bytes += pkt->pkt_len;
-	} else if (ret == -EMSGSIZE) {
-		burst->dropped++;
-	} else {
-		if (ret != -ENOBUFS && ret != -EAGAIN)
-			dynvhost_vq_mark_broken(vq, (enum dynvhost_vq_fault)ret);
-		return false;
-	}
-	rte_pktmbuf_free(pkt);
-	return true;
+	return burst_sent(vq, &burst->sum, ret, pkt);
 }
 
 /**
@@ -429,9 +403,9 @@ split_enqueue_rest(struct dynvhost_vq *vq, struct split_burst burst, struct rte_
 	while (i < n && burst.available > 0 && split_enqueue_next(vq, &burst, pkts[i], log)) {
 		i++;
 		taken = split_enqueue_ordinary(
-			vq, &pkts[i], RTE_MIN(n - i, burst.available), &burst.bytes);
-		burst.packets += taken;
-		burst.ordinary += taken;
+			vq, &pkts[i], RTE_MIN(n - i, burst.available), &burst.sum.bytes);
+		burst.sum.packets += taken;
+		burst.sum.ordinary += taken;
 		burst.available -= taken;
 		i += taken;
 	}

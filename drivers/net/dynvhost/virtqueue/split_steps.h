@@ -20,6 +20,7 @@
 #include <rte_atomic.h>
 #include <rte_branch_prediction.h>
 
+#include "burst.h"
 #include "chain.h"
 #include "defer.h"
 #include "virtqueue.h"
@@ -28,10 +29,7 @@
 struct split_burst {
 	uint16_t available; /**< chains seen at the beginning and not yet taken */
 	uint16_t first;     /**< used index at the beginning */
-	uint32_t packets;
-	uint32_t ordinary; /**< of these, how many went the short way */
-	uint32_t dropped;
-	uint64_t bytes;
+	struct burst_sum sum;
 };
 
 /** A burst that began with @p available chains, and has taken @p taken ordinary packets so far. */
@@ -41,9 +39,7 @@ split_burst_of(const struct dynvhost_vq *vq, uint16_t available, uint16_t taken,
 	return (struct split_burst){
 		.available = (uint16_t)(available - taken),
 		.first = (uint16_t)(vq->split.last_used - taken),
-		.packets = taken,
-		.ordinary = taken,
-		.bytes = bytes,
+		.sum = {.packets = taken, .ordinary = taken, .bytes = bytes},
 	};
 }
 
