@@ -9,13 +9,15 @@ Nothing is measured here: a report that takes slower for faster would make every
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable
 
 sys.dont_write_bytecode = True
+
+# pylint: disable=wrong-import-position
+from shared.cases import Cases, compare  # noqa: E402
+
 # In place of this folder, whose numbers.py would be taken for Python's own.
 sys.path[0] = str(pathlib.Path(__file__).resolve().parents[3] / "tools" / "bench")
 
-# pylint: disable=wrong-import-position
 import breakdown  # noqa: E402
 import document  # noqa: E402
 import matrix  # noqa: E402
@@ -59,7 +61,7 @@ def filled(text: str, **tables: str) -> str:
         return document.fill(text, pathlib.Path(folder))
 
 
-CASES: dict[str, tuple[Callable[[], object], object]] = {
+CASES: Cases = {
     "fewer cycles are better": (
         lambda: [ONE.verdict(ratio) for ratio in (0.45, 0.46, 0.65, 0.66)],
         ["stretch", "bar", "bar", "below"]),
@@ -103,20 +105,5 @@ CASES: dict[str, tuple[Callable[[], object], object]] = {
         "x\n<!-- bench t -->\nnew\n<!-- end -->\n<!-- bench u -->\no\n<!-- end -->"),
 }
 
-
-def main() -> int:
-    """Run the cases in order."""
-    bad = 0
-    print(f"1..{len(CASES)}")
-    for number, (name, (observe, expected)) in enumerate(CASES.items(), 1):
-        observed = observe()
-        if observed == expected:
-            print(f"ok {number} - {name}")
-        else:
-            print(f"not ok {number} - {name}\n# expected {expected!r}\n# observed {observed!r}")
-            bad = 1
-    return bad
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(compare(CASES))

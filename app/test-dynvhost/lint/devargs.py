@@ -7,6 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+from shared.cases import report
+
 TOP = Path(__file__).resolve().parents[3]
 HEADER = TOP / 'drivers/net/dynvhost/dynvhost_devargs.h'
 
@@ -30,19 +32,11 @@ def named_in_guide() -> set[str]:
     return {key for term in terms for key in re.findall(r'``([a-z-]+)', term)}
 
 
-def main() -> int:
-    bad = 0
-    print('1..2')
-    for number, (where, named) in enumerate(
-            (('README', named_in_table()), ('the guide', named_in_guide())), start=1):
-        faults = [f'missing: {key}' for key in sorted(known() - named)]
-        faults += [f'unknown: {key}' for key in sorted(named - known())]
-        for fault in faults:
-            print(f'# {fault}')
-        print(f'{"not ok" if faults else "ok"} {number} - devargs: {where} names them all')
-        bad += len(faults)
-    return 1 if bad else 0
+def faults(named: set[str]) -> list[str]:
+    return ([f'missing: {key}' for key in sorted(known() - named)] +
+            [f'unknown: {key}' for key in sorted(named - known())])
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(report([('devargs: README names them all', faults(named_in_table())),
+                     ('devargs: the guide names them all', faults(named_in_guide()))]))

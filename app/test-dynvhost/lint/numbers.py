@@ -14,8 +14,11 @@ The tables are in the suites' headers, two lines for each number:
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from shared.cases import report
 
 TESTS = Path(__file__).resolve().parents[1]
 # Letter, header with the table, numbers that must be there; tests of other kinds answer the rest.
@@ -69,17 +72,13 @@ def check_table(letter: str, header: str, numbers: list[int]) -> tuple[list[str]
             [f'{letter}{row.number} {row.where}' for row in later])
 
 
-def main() -> int:
-    bad = 0
-    print(f'1..{len(TABLES)}')
-    for count, (letter, header, numbers) in enumerate(TABLES, start=1):
+def results() -> Iterator[tuple[str, list[str]]]:
+    for letter, header, numbers in TABLES:
         faults, later = check_table(letter, header, numbers)
-        for line in faults + later:
+        for line in later:
             print(f'# {line}')
-        bad |= bool(faults)
-        print(f'{"not ok" if faults else "ok"} {count} - every {letter}-number has its test')
-    return 1 if bad else 0
+        yield f'every {letter}-number has its test', faults
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(report(results()))

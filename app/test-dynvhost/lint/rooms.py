@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 
+from shared.cases import report
+
 TOP = Path(__file__).resolve().parents[3]
 DRIVER = 'drivers/net/dynvhost'
 
@@ -28,7 +30,6 @@ MEM = [r'dynvhost_mem(_(iotlb|log|mirror))?\.h']
 VIRTQUEUE = [r'(ahead|defer|gate|virtqueue)\.h']
 WIRE = [r'(wire|message|socket)\.h']
 LOG_AND_COMPAT = [r'\.\./dynvhost_(log|compat)\.h']
-
 
 
 def own_headers(folder: str) -> list[str]:
@@ -87,15 +88,5 @@ def results() -> list[tuple[str, list[str]]]:
     return found
 
 
-def main() -> int:
-    checks = results()
-    print(f'1..{len(checks)}')
-    for number, (name, faults) in enumerate(checks, start=1):
-        for fault in faults:
-            print(f'# {fault}')
-        print(f'{"not ok" if faults else "ok"} {number} - rooms: {name}')
-    return 1 if any(faults for _, faults in checks) else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(report((f'rooms: {name}', faults) for name, faults in results()))

@@ -11,7 +11,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+
+from shared.cases import Cases, compare
 
 LIB = pathlib.Path(__file__).resolve().parents[3] / "tools" / "lib"
 SUMMARY = LIB.parent / "tap_summary.py"
@@ -73,7 +74,7 @@ Suites: x
 Enabled: no
 """
 
-CASES: dict[str, tuple[Callable[[], object], object]] = {
+CASES: Cases = {
     "results are counted": (
         lambda: run_suite(says("1..3", "ok 1 - a", "not ok 2 - b", "ok 3 - c # SKIP why")),
         (1, ["b"], [["c", "why"]])),
@@ -117,20 +118,5 @@ CASES: dict[str, tuple[Callable[[], object], object]] = {
         "deb-src [signed-by=/k] http://a/d x main\n"),
 }
 
-
-def main() -> int:
-    """Run the cases in order."""
-    bad = 0
-    print(f"1..{len(CASES)}")
-    for number, (name, (observe, expected)) in enumerate(CASES.items(), 1):
-        observed = observe()
-        if observed == expected:
-            print(f"ok {number} - {name}")
-        else:
-            print(f"not ok {number} - {name}\n# expected {expected!r}\n# observed {observed!r}")
-            bad = 1
-    return bad
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(compare(CASES))
