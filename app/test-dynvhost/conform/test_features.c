@@ -278,7 +278,7 @@ test_c21_requests_of_features_not_offered_fail(void **state)
 	rig_prepare(rig, NULL);
 	assert_int_equal(fe_get_protocol_features(&rig->fe) & PROTOCOL_NEVER, 0);
 	assert_int_equal(fe_get_protocol_features(&rig->fe) & PROTOCOL_REQUIRED, PROTOCOL_REQUIRED);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < sizeof(c21_requests) / sizeof(c21_requests[0]); i++) {
 		bool has_body = c21_requests[i].has_body;
 

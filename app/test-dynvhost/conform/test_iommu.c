@@ -33,27 +33,17 @@ static int iommu_sock = -1;
 static bool iommu_acks;
 
 static void
-iommu_send(struct rig *rig, uint8_t type, uint64_t iova, uint64_t size, uint64_t uva, uint8_t perm,
-	enum fe_want want)
-{
-	const struct vu_iotlb msg = {
-		.iova = iova, .size = size, .uva = uva, .perm = perm, .type = type};
-
-	fe_request(&rig->fe, VU_IOTLB_MSG, &msg, sizeof(msg), NULL, 0, want);
-}
-
-static void
 iommu_map(struct rig *rig, uint64_t iova, uint64_t size, uint8_t perm)
 {
 	uint64_t uva = iova < RIG_RAM_SIZE ? guest_ram_uva(&rig->ram, iova) : iova;
 
-	iommu_send(rig, VU_IOTLB_UPDATE, iova, size, uva, perm, FE_OK);
+	fe_iotlb(&rig->fe, VU_IOTLB_UPDATE, iova, size, uva, perm, FE_OK);
 }
 
 static void
 iommu_unmap(struct rig *rig, uint64_t iova, uint64_t size)
 {
-	iommu_send(rig, VU_IOTLB_INVALIDATE, iova, size, 0, 0, FE_OK);
+	fe_iotlb(&rig->fe, VU_IOTLB_INVALIDATE, iova, size, 0, 0, FE_OK);
 }
 
 /* Reply to the next question: 0 says that it has been answered. */
@@ -292,7 +282,7 @@ test_iommu_answer_that_says_no_stops_the_queue(void **state)
 	iommu_unmap(rig, 0, RIG_RAM_SIZE);
 	rig_send(rig, 0, 1);
 	question = iommu_await(rig, 1);
-	iommu_send(rig, VU_IOTLB_FAIL, question.iova, PAGE, 0, 1, FE_OK);
+	fe_iotlb(&rig->fe, VU_IOTLB_FAIL, question.iova, PAGE, 0, 1, FE_OK);
 	rig_poll(rig);
 	port_wait_link(&rig->port, false);
 	assert_true(port_errors(&rig->port) > 0);
@@ -428,7 +418,7 @@ test_iommu_broken_ring_is_not_revived_by_translations(void **state)
 
 	iommu_open(rig);
 	rig_exchange(rig, 0, 20);
-	iommu_send(rig, VU_IOTLB_UPDATE, RIG_RAM_SIZE, PAGE, GUEST_RAM_UVA_BASE, 2, FE_OK);
+	fe_iotlb(&rig->fe, VU_IOTLB_UPDATE, RIG_RAM_SIZE, PAGE, GUEST_RAM_UVA_BASE, 2, FE_OK);
 	rig_offer_chain(rig, NIC_TX(0), &chain, false);
 	iommu_await(rig, 1);
 	iommu_reply(1);
@@ -554,14 +544,14 @@ test_iommu_messages_that_make_no_sense_are_refused(void **state)
 	int pipes[2];
 
 	iommu_open(rig);
-	iommu_send(rig, VU_IOTLB_MISS, 0, PAGE, uva, 1, FE_REFUSED);
-	iommu_send(rig, 5, 0, PAGE, uva, 1, FE_REFUSED);
-	iommu_send(rig, VU_IOTLB_UPDATE, 0, 0, uva, 1, FE_REFUSED);
-	iommu_send(rig, VU_IOTLB_UPDATE, 0, PAGE, uva, 0, FE_REFUSED);
-	iommu_send(rig, VU_IOTLB_UPDATE, 0, PAGE, uva, 4, FE_REFUSED);
-	iommu_send(rig, VU_IOTLB_UPDATE, 0, PAGE, 1, 1, FE_REFUSED);
-	iommu_send(rig, VU_IOTLB_UPDATE, UINT64_MAX, PAGE, uva, 1, FE_REFUSED);
-	iommu_send(rig, VU_IOTLB_INVALIDATE, PAGE, UINT64_MAX, 0, 0, FE_REFUSED);
+	fe_iotlb(&rig->fe, VU_IOTLB_MISS, 0, PAGE, uva, 1, FE_REFUSED);
+	fe_iotlb(&rig->fe, 5, 0, PAGE, uva, 1, FE_REFUSED);
+	fe_iotlb(&rig->fe, VU_IOTLB_UPDATE, 0, 0, uva, 1, FE_REFUSED);
+	fe_iotlb(&rig->fe, VU_IOTLB_UPDATE, 0, PAGE, uva, 0, FE_REFUSED);
+	fe_iotlb(&rig->fe, VU_IOTLB_UPDATE, 0, PAGE, uva, 4, FE_REFUSED);
+	fe_iotlb(&rig->fe, VU_IOTLB_UPDATE, 0, PAGE, 1, 1, FE_REFUSED);
+	fe_iotlb(&rig->fe, VU_IOTLB_UPDATE, UINT64_MAX, PAGE, uva, 1, FE_REFUSED);
+	fe_iotlb(&rig->fe, VU_IOTLB_INVALIDATE, PAGE, UINT64_MAX, 0, 0, FE_REFUSED);
 	mock_check(pipe(pipes) == 0);
 	fe_request(&rig->fe, VU_SET_BACKEND_REQ_FD, NULL, 0, &pipes[0], 1, FE_REFUSED);
 	close(pipes[0]);
@@ -578,8 +568,8 @@ test_iommu_flood_of_updates_stays_bounded(void **state)
 
 	iommu_open(rig);
 	for (i = 0; i < rig_repeats(5000, 100000); i++)
-		iommu_send(rig, VU_IOTLB_UPDATE, BIT(50) + i * 2 * PAGE, PAGE, GUEST_RAM_UVA_BASE,
-			IOMMU_RW, FE_OK);
+		fe_iotlb(&rig->fe, VU_IOTLB_UPDATE, BIT(50) + i * 2 * PAGE, PAGE,
+			GUEST_RAM_UVA_BASE, IOMMU_RW, FE_OK);
 	/* The oldest may have had to go, and can be asked for again. */
 	iommu_map(rig, 0, RIG_RAM_SIZE, IOMMU_RW);
 	iommu_map(rig, GUEST_RAM_UVA_BASE, RIG_RAM_SIZE, IOMMU_RW);

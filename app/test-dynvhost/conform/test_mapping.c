@@ -297,7 +297,7 @@ test_c38_disconnect_gives_everything_back(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, &config);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < 3; i++) {
 		rig_bring_up(rig);
 		fe_set_vring_err(&rig->fe, i, rig->nic.masked_fd, FE_OK);
@@ -320,7 +320,7 @@ test_c38_disconnect_under_traffic_gives_everything_back(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, &mapping_config);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	rig_echo_start(rig);
 	for (i = 0; i < 10; i++) {
 		rig_bring_up(rig);

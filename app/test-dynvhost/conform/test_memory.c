@@ -37,7 +37,7 @@ test_c22_region_count_out_of_range_fails(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, &memory_whole_tables);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < 16; i++) {
 		region[i] = (struct vu_mem_region){.gpa = i * MIB, .size = MIB, .uva = i * MIB};
 		fd[i] = rig->ram.file[0].fd;
@@ -62,7 +62,7 @@ test_c22_fds_that_do_not_match_regions_close(void **state)
 	unsigned int idle;
 
 	rig_prepare(rig, &memory_whole_tables);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	region[0] = (struct vu_mem_region){.gpa = 0, .size = MIB, .uva = MIB};
 	region[1] = (struct vu_mem_region){.gpa = MIB, .size = MIB, .uva = 2 * MIB};
 	fd[0] = fd[1] = rig->ram.file[0].fd;
@@ -152,7 +152,7 @@ test_c23_bad_region_closes_when_not_asked(void **state)
 
 	rig_prepare(rig, NULL);
 	fd = memory_spare_fd(rig, MIB);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	conform_renegotiate(rig);
 	fe_add_mem_reg(&rig->fe, &memory_bad[0].region, &fd, 1, FE_CLOSED);
 	rig_wait_fds(idle);
@@ -234,11 +234,7 @@ memory_lay_out_swapped(struct guest_ram *ram)
 static void
 memory_lay_out_two_files(struct guest_ram *ram)
 {
-	guest_ram_init(ram);
-	guest_ram_add_file(ram, 8 * MIB, GUEST_RAM_PAGE);
-	guest_ram_add_file(ram, 8 * MIB, GUEST_RAM_PAGE);
-	guest_ram_add_region(ram, 0, 0, 0, 8 * MIB, 0);
-	guest_ram_add_region(ram, 1, 0, 8 * MIB, 8 * MIB, 0);
+	guest_ram_init_neighbours(ram, 8 * MIB, 8 * MIB);
 }
 
 /* Buffers over the border at 8 MiB, in both directions, also with the border in the header. */
@@ -282,7 +278,7 @@ test_c31_wrong_fd_count_closes(void **state)
 
 	rig_prepare(rig, NULL);
 	fd[0] = fd[1] = memory_spare_fd(rig, MIB);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	conform_renegotiate(rig);
 	fe_add_mem_reg(&rig->fe, &region, fd, 0, FE_BROKEN);
 	conform_renegotiate(rig);

@@ -221,11 +221,7 @@ misc_indirect(struct rig *rig, uint16_t n_direct, uint16_t n, uint64_t table_gpa
 static void
 misc_lay_out_two_files(struct guest_ram *ram)
 {
-	guest_ram_init(ram);
-	guest_ram_add_file(ram, 8 * MIB, GUEST_RAM_PAGE);
-	guest_ram_add_file(ram, 8 * MIB, GUEST_RAM_PAGE);
-	guest_ram_add_region(ram, 0, 0, 0, 8 * MIB, 0);
-	guest_ram_add_region(ram, 1, 0, 8 * MIB, 8 * MIB, 0);
+	guest_ram_init_neighbours(ram, 8 * MIB, 8 * MIB);
 }
 
 static void

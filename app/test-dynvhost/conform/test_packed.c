@@ -53,21 +53,8 @@ packed_in_order(enum nic_order order)
 						  .n_pairs = 2,
 						  .ring_size = 251,
 						  .start_index = 200}};
-	struct rig *rig = rig_main();
-	unsigned int i;
 
-	rig_open(rig, &config);
-	for (i = 0; i < 3; i++) {
-		rig_exchange(rig, 0, 300);
-		rig_exchange(rig, 1, 300);
-		nic_stop(&rig->nic);
-		nic_start(&rig->nic);
-		port_wait_link(&rig->port, true);
-	}
-	rig_hang_up(rig);
-	rig_reconnect(rig);
-	rig_exchange(rig, 0, 64);
-	rig_exchange(rig, 1, 64);
+	conform_run_in_order(&config);
 }
 
 static void

@@ -161,21 +161,8 @@ setup_in_order(enum nic_order order)
 {
 	const struct rig_config config = {
 		.nic = {.order = order, .n_pairs = 2, .start_index = 65530}};
-	struct rig *rig = rig_main();
-	unsigned int i;
 
-	rig_open(rig, &config);
-	for (i = 0; i < 3; i++) {
-		rig_exchange(rig, 0, 300);
-		rig_exchange(rig, 1, 300);
-		nic_stop(&rig->nic);
-		nic_start(&rig->nic);
-		port_wait_link(&rig->port, true);
-	}
-	rig_hang_up(rig);
-	rig_reconnect(rig);
-	rig_exchange(rig, 0, 64);
-	rig_exchange(rig, 1, 64);
+	conform_run_in_order(&config);
 }
 
 static void
@@ -455,7 +442,7 @@ test_c44_no_fd_flag_that_lies_fails(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, NULL);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < 3; i++) {
 		const uint64_t with = 0;
 		const uint64_t without = VU_VRING_NOFD;

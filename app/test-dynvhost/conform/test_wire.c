@@ -215,7 +215,7 @@ test_c05_too_many_fds_close_and_do_not_leak(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, NULL);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < FE_MAX_FDS; i++)
 		fds[i] = rig->ram.file[0].fd;
 	for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
@@ -243,7 +243,7 @@ test_c05_a_ninth_fd_spoils_a_table_of_eight(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, NULL);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < 8; i++)
 		region[i] = (struct vu_mem_region){i << 20, 1 << 20, i << 20, i << 20};
 	for (i = 0; i < 9; i++)
@@ -263,7 +263,7 @@ test_c06_fds_on_a_message_that_takes_none_close(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, NULL);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < WIRE_N_SHAPES; i++) {
 		const struct wire_shape *shape = &wire_shapes[i];
 
@@ -285,7 +285,7 @@ test_c06_missing_or_second_fd_closes(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, NULL);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < WIRE_N_SHAPES; i++) {
 		const struct wire_shape *shape = &wire_shapes[i];
 
@@ -310,7 +310,7 @@ test_c07_wrong_payload_size_closes(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, NULL);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < WIRE_N_SHAPES; i++) {
 		const struct wire_shape *shape = &wire_shapes[i];
 		const uint32_t sizes[] = {
@@ -418,7 +418,7 @@ test_c12_peer_that_closes_mid_message_leaves_nothing(void **state)
 	size_t cut;
 
 	rig_prepare(rig, NULL);
-	idle = conform_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	single = (struct vu_single_region){.region = fe_region(&rig->ram.region[0])};
 	message = fe_make(VU_ADD_MEM_REG, 9, &single, sizeof(single));
 	len = fe_encode(&message, bytes, sizeof(bytes));

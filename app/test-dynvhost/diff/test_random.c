@@ -54,14 +54,10 @@ static uint64_t n_packets;
 static bool legacy;
 static bool linear; /* without external buffers */
 
-/* A number below @p n (xorshift64*). */
 static uint32_t
 below(uint32_t n)
 {
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return (uint32_t)((random_state * 2685821657736338717ull) >> 32) % n;
+	return mock_random(&random_state, n);
 }
 
 static bool

@@ -97,6 +97,22 @@ hostile_teardown(void **state)
 	return 0;
 }
 
+unsigned int
+hostile_record_session(struct rig *rig, const struct rig_config *config, struct fe_record *record)
+{
+	unsigned int idle;
+
+	rig_prepare(rig, config);
+	idle = rig_idle_fds(rig);
+	record->n = 0;
+	rig->fe.record = record;
+	rig_bring_up(rig);
+	rig->fe.record = NULL;
+	rig_exchange(rig, 0, 8);
+	rig_hang_up(rig);
+	return idle;
+}
+
 /* Poll receive queue 0 of the host until a packet comes, errors are counted, or time is up. */
 static bool
 hostile_watch_host(struct rig *rig, uint64_t errors)

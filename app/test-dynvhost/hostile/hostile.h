@@ -206,6 +206,13 @@ void canary_check(void);
 /** As rig_teardown(), with a look at the canary before and after. */
 int hostile_teardown(void **state);
 
+/**
+ * Open the rig and note in @p record what its front-end says until the link is up; then it hangs up.
+ * @return rig_idle_fds().
+ */
+unsigned int
+hostile_record_session(struct rig *rig, const struct rig_config *config, struct fe_record *record);
+
 /** What has become of a buffer that is no good. */
 enum hostile_outcome {
 	HOSTILE_DELIVERED = 1, /**< taken as a packet */

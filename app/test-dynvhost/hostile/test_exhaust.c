@@ -31,32 +31,10 @@
 /** Mappings that come and go in a process without our doing: allocations, thread stacks. */
 #define EXHAUST_SLACK 64
 
-/* Devargs of the program, and more. */
-static const char *
-exhaust_devargs(const char *more)
-{
-	static char line[256];
-
-	snprintf(line, sizeof(line), "%s%s%s", rig_devargs != NULL ? rig_devargs : "",
-		rig_devargs != NULL ? "," : "", more);
-	return line;
-}
-
 static bool
 exhaust_engine_is_mmap(void)
 {
 	return rig_devargs != NULL && strstr(rig_devargs, "mmap") != NULL;
-}
-
-static uint64_t
-exhaust_xstat(const struct rig *rig, const char *name)
-{
-	uint64_t value = 0;
-	uint64_t id;
-
-	mock_check(rte_eth_xstats_get_id_by_name(rig->port.id, name, &id) == 0);
-	mock_check(rte_eth_xstats_get_by_id(rig->port.id, &id, &value, 1) == 1);
-	return value;
 }
 
 /* Mappings of this process. */
@@ -196,7 +174,7 @@ static void
 test_h99_h100_every_packet_in_a_new_page(void **state)
 {
 	const struct rig_config config = {
-		.port = {.devargs = exhaust_devargs("map-idle-ms=200")},
+		.port = {.devargs = rig_devargs_and("map-idle-ms=200")},
 		.ram_size = EXHAUST_RAM_SIZE,
 	};
 	unsigned int limit = exhaust_engine_is_mmap() ? exhaust_max_maps() / 2 : 0;
@@ -211,7 +189,7 @@ test_h99_h100_every_packet_in_a_new_page(void **state)
 	during = exhaust_count_maps();
 	print_message("# %llu pages used: %u mappings before, %u then; %llu opens refused\n",
 		(unsigned long long)pages, before, during,
-		(unsigned long long)exhaust_xstat(rig, "map_refused_errors"));
+		(unsigned long long)port_xstat(&rig->port, "map_refused_errors"));
 	exhaust_expect_allocations();
 	assert_true(pages > 1000);
 	assert_true(during <= before + limit + EXHAUST_SLACK);
@@ -255,7 +233,7 @@ static void
 test_h99_every_buffer_to_fill_in_a_new_page(void **state)
 {
 	const struct rig_config config = {
-		.port = {.devargs = exhaust_devargs("map-idle-ms=200")},
+		.port = {.devargs = rig_devargs_and("map-idle-ms=200")},
 		.ram_size = EXHAUST_RAM_SIZE,
 		.no_rx_buffers = true,
 	};
@@ -283,7 +261,7 @@ static void
 test_h99_budget_of_mappings_is_used_up_and_given_back(void **state)
 {
 	const struct rig_config config = {
-		.port = {.devargs = exhaust_devargs("map-idle-ms=3600000")},
+		.port = {.devargs = rig_devargs_and("map-idle-ms=3600000")},
 		.ram_size = EXHAUST_RAM_SIZE,
 	};
 	struct rig *rig = rig_main();
@@ -298,7 +276,7 @@ test_h99_budget_of_mappings_is_used_up_and_given_back(void **state)
 	(void)exhaust_use_all_pages(rig, EXHAUST_MS);
 	during = exhaust_count_maps();
 	print_message("# %u mappings before, %u at the end\n", before, during);
-	assert_true(exhaust_xstat(rig, "map_refused_errors") > 0);
+	assert_true(port_xstat(&rig->port, "map_refused_errors") > 0);
 	assert_true(during <= before + exhaust_max_maps() / 2 + EXHAUST_SLACK);
 	exhaust_expect_allocations();
 	canary_check();
@@ -344,7 +322,7 @@ static void
 exhaust_with_few_maps(unsigned int rest, bool expect_allocations)
 {
 	const struct rig_config config = {
-		.port = {.devargs = exhaust_devargs("map-idle-ms=3600000")},
+		.port = {.devargs = rig_devargs_and("map-idle-ms=3600000")},
 		.ram_size = EXHAUST_RAM_SIZE,
 	};
 	struct rig *rig = rig_main();
@@ -360,12 +338,12 @@ exhaust_with_few_maps(unsigned int rest, bool expect_allocations)
 	(void)exhaust_use_all_pages(rig, 500);
 	print_message("# of %u mappings %u were used before, %u then; %llu opens refused\n",
 		exhaust_max_maps(), before, exhaust_count_maps(),
-		(unsigned long long)exhaust_xstat(rig, "map_refused_errors"));
+		(unsigned long long)port_xstat(&rig->port, "map_refused_errors"));
 	if (expect_allocations)
 		exhaust_expect_allocations();
 	canary_check();
 	assert_true(port_link_up(&rig->port));
-	assert_int_equal(exhaust_xstat(rig, "map_lost_errors"), 0);
+	assert_int_equal(port_xstat(&rig->port, "map_lost_errors"), 0);
 	exhaust_hoard_drop(&hoard);
 	exhaust_expect_recovery(rig);
 }

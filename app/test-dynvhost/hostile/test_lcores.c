@@ -63,30 +63,6 @@ lcores_stop(struct rig *rig)
 	rig->echo_runs = false;
 }
 
-/* One change of what the lcores are using, answered when it is in force. */
-static void
-change_something(struct rig *rig, unsigned int i)
-{
-	unsigned int pair = i / 4 % PAIRS;
-
-	switch (i % 4) {
-	case 0:
-		fe_get_vring_base(&rig->fe, NIC_TX(pair));
-		nic_set_up_ring(&rig->nic, NIC_TX(pair));
-		break;
-	case 1:
-		fe_set_vring_kick(
-			&rig->fe, NIC_TX(pair), rig->nic.ring[NIC_TX(pair)].kick_fd, FE_OK);
-		break;
-	case 2:
-		fe_set_mem_table(&rig->fe, &rig->ram, FE_OK);
-		break;
-	default:
-		fe_set_vring_call(
-			&rig->fe, NIC_RX(pair), rig->nic.ring[NIC_RX(pair)].call_fd, FE_OK);
-	}
-}
-
 static void
 change_under_lcores(uint64_t features)
 {
@@ -104,7 +80,7 @@ change_under_lcores(uint64_t features)
 		for (pair = 0; pair < PAIRS; pair++)
 			rig_send(rig, pair, 8);
 		start = mock_now_ms();
-		change_something(rig, i);
+		rig_change(rig, i / RIG_CHANGES % PAIRS, i);
 		longest = mock_now_ms() - start > longest ? mock_now_ms() - start : longest;
 		for (pair = 0; pair < PAIRS; pair++)
 			assert_true(rig_collect(rig, pair, MOCK_DEADLINE_MS));
@@ -132,11 +108,7 @@ test_h89_packed_rings_that_change_under_two_lcores(void **state)
 static void
 lay_out_neighbours(struct guest_ram *ram)
 {
-	guest_ram_init(ram);
-	guest_ram_add_file(ram, 8 * MIB, GUEST_RAM_PAGE);
-	guest_ram_add_file(ram, 4 * MIB, GUEST_RAM_PAGE);
-	guest_ram_add_region(ram, 0, 0, 0, 8 * MIB, 0);
-	guest_ram_add_region(ram, 1, 0, 8 * MIB, 4 * MIB, 0);
+	guest_ram_init_neighbours(ram, 8 * MIB, 4 * MIB);
 }
 
 /* Header and packet in pieces of a byte or a few, from @p gpa on. */

@@ -239,15 +239,7 @@ messages_play_damaged(enum nic_order order)
 	struct rig *rig = rig_main();
 	unsigned int i, idle;
 
-	rig_prepare(rig, &config);
-	fe_barrier(&rig->fe);
-	idle = mock_count_fds() - 2;
-	messages_record.n = 0;
-	rig->fe.record = &messages_record;
-	rig_bring_up(rig);
-	rig->fe.record = NULL;
-	rig_exchange(rig, 0, 8);
-	rig_hang_up(rig);
+	idle = hostile_record_session(rig, &config, &messages_record);
 	for (i = 0; i < rig_repeats(300, 30000); i++) {
 		messages_damage(1 + (unsigned int)rand() % 4);
 		messages_play(rig);
@@ -306,8 +298,7 @@ test_h34_messages_that_are_made_up(void **state)
 
 	srand(3);
 	rig_prepare(rig, NULL);
-	fe_barrier(&rig->fe);
-	idle = mock_count_fds() - 2;
+	idle = rig_idle_fds(rig);
 	rig_bring_up(rig);
 	for (i = 0; i < rig_repeats(3000, 300000); i++) {
 		struct fe_reply reply;

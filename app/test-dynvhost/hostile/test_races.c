@@ -39,28 +39,6 @@ static unsigned int races_n_ranges;
 /* What was open when this program began is somebody else's. */
 static unsigned int races_inherited_before;
 
-/* Devargs of the program, and more. */
-static const char *
-races_devargs(const char *more)
-{
-	static char line[256];
-
-	snprintf(line, sizeof(line), "%s%s%s", rig_devargs != NULL ? rig_devargs : "",
-		rig_devargs != NULL ? "," : "", more);
-	return line;
-}
-
-static uint64_t
-races_xstat(const struct rig *rig, const char *name)
-{
-	uint64_t value = 0;
-	uint64_t id;
-
-	mock_check(rte_eth_xstats_get_id_by_name(rig->port.id, name, &id) == 0);
-	mock_check(rte_eth_xstats_get_by_id(rig->port.id, &id, &value, 1) == 1);
-	return value;
-}
-
 static void
 races_nap_us(unsigned int us)
 {
@@ -97,9 +75,9 @@ races_poll_pair(struct rig *rig, uint16_t pair)
 		else if (port_tx_wait(&rig->port, pair, pkts, n) != n)
 			mock_fail("the guest's buffers stay closed: %llu opens refused, %llu pages "
 				  "open",
-				(unsigned long long)races_xstat(rig, "map_refused_errors"),
-				(unsigned long long)races_xstat(
-					rig, "map_management_loadable_bytes") /
+				(unsigned long long)port_xstat(&rig->port, "map_refused_errors"),
+				(unsigned long long)port_xstat(
+					&rig->port, "map_management_loadable_bytes") /
 					GUEST_RAM_PAGE);
 	}
 }
@@ -130,17 +108,17 @@ races_start_first(struct rig *rig)
 static void
 races_expect_clean(const struct rig *rig)
 {
-	assert_true(races_xstat(rig, "map_management_closes") > 100);
-	assert_int_equal(races_xstat(rig, "map_lost_errors"), 0);
+	assert_true(port_xstat(&rig->port, "map_management_closes") > 100);
+	assert_int_equal(port_xstat(&rig->port, "map_lost_errors"), 0);
 	/* Opens that were put off are no packets that were lost. */
-	assert_int_equal(port_errors(&rig->port), races_xstat(rig, "map_refused_errors"));
+	assert_int_equal(port_errors(&rig->port), port_xstat(&rig->port, "map_refused_errors"));
 }
 
 static void
 races_close_under_traffic(const char *devargs)
 {
 	const struct rig_config config = {
-		.port = {.devargs = races_devargs(devargs)}, .nic = {.ring_size = 256}};
+		.port = {.devargs = rig_devargs_and(devargs)}, .nic = {.ring_size = 256}};
 	struct rig *rig = rig_main();
 
 	rig_open(rig, &config);
@@ -173,7 +151,7 @@ static void
 test_h92_two_queues_in_the_same_granules(void **state)
 {
 	const struct rig_config config = {
-		.port = {.devargs = races_devargs("map-idle-ms=2,map-granule=2M")},
+		.port = {.devargs = rig_devargs_and("map-idle-ms=2,map-granule=2M")},
 		.nic = {.ring_size = 64, .n_pairs = 2},
 	};
 	struct rig *rig = rig_main();

@@ -16,14 +16,6 @@
 /** By when a half message must have led to the end of its connection. */
 #define STALL_DEADLINE_MS 11000
 
-/* A connection that is closed again after every step of a test; fds are counted without one. */
-static unsigned int
-socket_idle_fds(struct rig *rig)
-{
-	fe_barrier(&rig->fe);
-	return mock_count_fds() - 2;
-}
-
 static void
 socket_connect_again(struct rig *rig)
 {
@@ -40,7 +32,7 @@ test_h1_part_of_a_header_then_nothing(void **state)
 	size_t n;
 
 	rig_prepare(rig, NULL);
-	idle = socket_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (n = 1; n < sizeof(header); n++) {
 		socket_connect_again(rig);
 		assert_int_equal(fe_try_send_bytes(&rig->fe, &header, n, NULL, 0), 0);
@@ -112,7 +104,7 @@ test_h4_announced_size_is_never_believed(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, NULL);
-	idle = socket_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	memset(junk, 0x41, sizeof(junk));
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		const struct vu_header header = {VU_SET_MEM_TABLE, VU_VERSION, sizes[i]};
@@ -179,7 +171,7 @@ test_h10_h11_crowds_of_fds_are_closed(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, NULL);
-	idle = socket_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	for (i = 0; i < FE_MAX_FDS; i++)
 		fds[i] = rig->nic.masked_fd;
 	for (i = 0; i < 5 * sizeof(requests) / sizeof(requests[0]); i++) {
@@ -206,7 +198,7 @@ test_h12_full_fd_table_of_the_back_end_closes(void **state)
 	int lowest;
 
 	rig_prepare(rig, NULL);
-	idle = socket_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	nic_negotiate(&rig->nic);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	lowest = dup(0);
@@ -232,7 +224,7 @@ test_h13_fds_that_come_with_the_payload_are_closed(void **state)
 	unsigned int idle;
 
 	rig_prepare(rig, NULL);
-	idle = socket_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	socket_connect_again(rig);
 	assert_int_equal(fe_try_send_bytes(&rig->fe, &header, sizeof(header), NULL, 0), 0);
 	assert_int_equal(
@@ -285,7 +277,7 @@ test_h35_connections_that_say_nothing_are_outlived(void **state)
 	unsigned int i;
 
 	rig_prepare(rig, NULL);
-	idle = socket_idle_fds(rig);
+	idle = rig_idle_fds(rig);
 	fe_close(&rig->fe);
 	for (i = 0; i < rig_repeats(1000, 20000); i++) {
 		fe_connect(&rig->fe, rig->port.path);

@@ -113,17 +113,6 @@ truncate_to(struct rig *rig, unsigned int file, uint64_t size)
 	assert_int_equal(ftruncate(rig->ram.file[file].fd, (off_t)size), 0);
 }
 
-static uint64_t
-truncate_xstat(const struct rig *rig, const char *name)
-{
-	uint64_t value = 0;
-	uint64_t id;
-
-	mock_check(rte_eth_xstats_get_id_by_name(rig->port.id, name, &id) == 0);
-	mock_check(rte_eth_xstats_get_by_id(rig->port.id, &id, &value, 1) == 1);
-	return value;
-}
-
 static void
 truncate_wait_line(const char *line)
 {
@@ -162,7 +151,7 @@ truncate_expect_closed(struct rig *rig, uint64_t lost_before)
 		rig_echo_start(rig);
 	fe_drain_until_closed(&rig->fe, MOCK_DEADLINE_MS);
 	port_wait_link(&rig->port, false);
-	assert_true(truncate_xstat(rig, "map_lost_errors") > lost_before);
+	assert_true(port_xstat(&rig->port, "map_lost_errors") > lost_before);
 	truncate_wait_unmapped(rig);
 	/* What the host still holds must not reach the next guest. */
 	rig_echo_stop(rig);
@@ -220,7 +209,7 @@ test_h51_cut_where_nothing_is_open(void **state)
 	rig_offer_chain(rig, NIC_TX(0), &chain, false);
 	rig_to_host(rig, 0, 100);
 	assert_true(port_errors(&rig->port) > errors);
-	assert_int_equal(truncate_xstat(rig, "map_lost_errors"), 0);
+	assert_int_equal(port_xstat(&rig->port, "map_lost_errors"), 0);
 	rig_exchange(rig, 0, 300);
 	assert_true(port_link_up(&rig->port));
 }
@@ -374,7 +363,7 @@ test_h51_cut_at_any_moment_of_a_burst(void **state)
 
 	rig_open(rig, &config);
 	for (i = 0; i < rig_repeats(30, 2000); i++) {
-		uint64_t lost = truncate_xstat(rig, "map_lost_errors");
+		uint64_t lost = port_xstat(&rig->port, "map_lost_errors");
 
 		rig_echo_start(rig);
 		(void)rig_send(rig, 0, 200);
@@ -451,7 +440,7 @@ test_h54_second_process_cuts_and_grows_the_file(void **state)
 		canary_check();
 	}
 	print_message("# %llu pages were lost on the way\n",
-		(unsigned long long)truncate_xstat(rig, "map_lost_errors"));
+		(unsigned long long)port_xstat(&rig->port, "map_lost_errors"));
 }
 
 static bool
@@ -495,7 +484,7 @@ test_h52_hole_under_a_packet_reads_as_zeroes(void **state)
 		assert_int_equal(nic_reap_tx(&rig->nic, 0), 1);
 	}
 	rig_exchange(rig, 0, 300);
-	assert_int_equal(truncate_xstat(rig, "map_lost_errors"), 0);
+	assert_int_equal(port_xstat(&rig->port, "map_lost_errors"), 0);
 }
 
 /* A file of huge pages on a file system that holds @p room bytes. @return -1: not to be had. */

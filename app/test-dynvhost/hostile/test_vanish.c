@@ -21,24 +21,6 @@
 
 static struct fe_record vanish_record;
 
-/* Bring a guest up once and note what its front-end said. @return fds without a connection. */
-static unsigned int
-vanish_record_session(struct rig *rig, const struct rig_config *config)
-{
-	unsigned int idle;
-
-	rig_prepare(rig, config);
-	fe_barrier(&rig->fe);
-	idle = mock_count_fds() - 2;
-	vanish_record.n = 0;
-	rig->fe.record = &vanish_record;
-	rig_bring_up(rig);
-	rig->fe.record = NULL;
-	rig_exchange(rig, 0, 8);
-	rig_hang_up(rig);
-	return idle;
-}
-
 static void
 vanish_expect_nothing_left(struct rig *rig, unsigned int idle)
 {
@@ -75,7 +57,7 @@ static void
 vanish_by_bytes(const struct rig_config *config, size_t step)
 {
 	struct rig *rig = rig_main();
-	unsigned int idle = vanish_record_session(rig, config);
+	unsigned int idle = hostile_record_session(rig, config, &vanish_record);
 	size_t len = fe_record_bytes(&vanish_record);
 	unsigned int n = 0;
 	size_t at;
@@ -109,7 +91,7 @@ test_h36_front_end_that_vanishes_after_every_message(void **state)
 {
 	const struct rig_config config = {.nic = {.n_pairs = 3}};
 	struct rig *rig = rig_main();
-	unsigned int idle = vanish_record_session(rig, &config);
+	unsigned int idle = hostile_record_session(rig, &config, &vanish_record);
 	size_t at = 0;
 	unsigned int i;
 
@@ -150,7 +132,7 @@ static void
 test_c80_h37_killed_front_end_makes_room_for_the_next(void **state)
 {
 	struct rig *rig = rig_main();
-	unsigned int idle = vanish_record_session(rig, NULL);
+	unsigned int idle = hostile_record_session(rig, NULL, &vanish_record);
 	unsigned int i;
 
 	for (i = 0; i < 5; i++) {
@@ -182,7 +164,7 @@ test_c80_h37_stopped_front_end_does_not_stop_its_guest(void **state)
 	pid_t pid;
 	int status;
 
-	vanish_record_session(rig, NULL);
+	hostile_record_session(rig, NULL, &vanish_record);
 	rig_reset_rings(rig);
 	rig_offer_buffers(rig);
 	pid = vanish_fork(rig);

@@ -172,6 +172,20 @@ frame_l4_len(const struct frame_spec *spec)
 	}
 }
 
+struct frame_spec
+frame_kind(unsigned int i)
+{
+	return (struct frame_spec){
+		.ipv6 = i & 1,
+		.tagged = (i >> 1) & 1,
+		.proto = (i >> 2) & 1 ? FRAME_TCP : FRAME_UDP,
+		.ip_options = (i >> 3) & 1 ? 24 : 0,
+		.l4_options = (i >> 2) & 1 ? 12 : 0,
+		.payload = 301 + i,
+		.seed = i,
+	};
+}
+
 struct frame
 frame_build(uint8_t *data, const struct frame_spec *spec)
 {

@@ -47,6 +47,12 @@ struct frame {
 	uint16_t csum_offset; /**< of the checksum in it; 0: none that is a sum */
 };
 
+/** How many frame_kind() tells apart. */
+#define FRAME_KINDS 16
+
+/** TCP and UDP with and without all that may stand before them: kind @p i of FRAME_KINDS. */
+struct frame_spec frame_kind(unsigned int i);
+
 /** Build a frame with all its checksums. @p data must have room for it. */
 struct frame frame_build(uint8_t *data, const struct frame_spec *spec);
 

@@ -182,6 +182,10 @@ void fe_set_mtu(struct front_end *fe, uint64_t mtu, enum fe_want want);
 /** @param mac  six bytes. */
 void fe_send_rarp(struct front_end *fe, const uint8_t *mac, enum fe_want want);
 
+/** IOTLB_MSG; what it says of @p iova is the front-end's business, be it wrong. */
+void fe_iotlb(struct front_end *fe, uint8_t type, uint64_t iova, uint64_t size, uint64_t uva,
+	uint8_t perm, enum fe_want want);
+
 /** The wire form of a region. */
 struct vu_mem_region fe_region(const struct guest_ram_region *region);
 

@@ -125,6 +125,16 @@ fe_send_rarp(struct front_end *fe, const uint8_t *mac, enum fe_want want)
 	fe_set_u64(fe, VU_SEND_RARP, value, want);
 }
 
+void
+fe_iotlb(struct front_end *fe, uint8_t type, uint64_t iova, uint64_t size, uint64_t uva,
+	uint8_t perm, enum fe_want want)
+{
+	const struct vu_iotlb msg = {
+		.iova = iova, .size = size, .uva = uva, .perm = perm, .type = type};
+
+	fe_request(fe, VU_IOTLB_MSG, &msg, sizeof(msg), NULL, 0, want);
+}
+
 struct vu_mem_region
 fe_region(const struct guest_ram_region *region)
 {

@@ -119,6 +119,16 @@ guest_ram_init_plain(struct guest_ram *ram, uint64_t size)
 	guest_ram_add_region(ram, 0, 0, 0, size, 0);
 }
 
+void
+guest_ram_init_neighbours(struct guest_ram *ram, uint64_t first, uint64_t second)
+{
+	guest_ram_init(ram);
+	guest_ram_add_file(ram, first, GUEST_RAM_PAGE);
+	guest_ram_add_file(ram, second, GUEST_RAM_PAGE);
+	guest_ram_add_region(ram, 0, 0, 0, first, 0);
+	guest_ram_add_region(ram, 1, 0, first, second, 0);
+}
+
 uint64_t
 guest_ram_alloc(struct guest_ram *ram, unsigned int region, uint64_t size, uint64_t align)
 {

@@ -84,6 +84,9 @@ void guest_ram_drop_region(struct guest_ram *ram);
 /** One file of normal pages, and one region that is all of it, at gpa 0. */
 void guest_ram_init_plain(struct guest_ram *ram, uint64_t size);
 
+/** Start with two files of normal pages, and a region of each, side by side from gpa 0 on. */
+void guest_ram_init_neighbours(struct guest_ram *ram, uint64_t first, uint64_t second);
+
 /** Take @p size bytes from a region that nobody else was given. @p align is a power of two. */
 uint64_t guest_ram_alloc(struct guest_ram *ram, unsigned int region, uint64_t size, uint64_t align);
 

@@ -48,6 +48,15 @@ mock_relax(unsigned int *looks)
 		sched_yield();
 }
 
+uint32_t
+mock_random(uint64_t *state, uint32_t n)
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return (uint32_t)((*state * 2685821657736338717ull) >> 32) % n;
+}
+
 unsigned int
 mock_count_fds(void)
 {

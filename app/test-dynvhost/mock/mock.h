@@ -47,6 +47,9 @@ uint64_t mock_now_ms(void);
 /** Let others run between two looks at something: a yield, and after many of them a short nap. */
 void mock_relax(unsigned int *looks);
 
+/** The next number of a sequence, below @p n (xorshift64*); @p state is never 0. */
+uint32_t mock_random(uint64_t *state, uint32_t n);
+
 /** Entries of /proc/self/fd, without the one that counting needs. */
 unsigned int mock_count_fds(void);
 

@@ -341,6 +341,17 @@ port_xstat_errors(const struct test_port *port)
 }
 
 uint64_t
+port_xstat(const struct test_port *port, const char *name)
+{
+	uint64_t value = 0;
+	uint64_t id;
+
+	mock_check(rte_eth_xstats_get_id_by_name(port->id, name, &id) == 0);
+	mock_check(rte_eth_xstats_get_by_id(port->id, &id, &value, 1) == 1);
+	return value;
+}
+
+uint64_t
 port_errors(const struct test_port *port)
 {
 	struct rte_eth_stats stats;

@@ -98,6 +98,9 @@ port_packet(const struct test_port *port, uint32_t len, uint32_t seed, uint16_t 
 /** Whether an mbuf is the packet of that length and seed, and says so in its own fields. */
 bool port_packet_matches(const struct rte_mbuf *pkt, uint32_t len, uint32_t seed);
 
+/** One of the port's extended statistics, which it must have. */
+uint64_t port_xstat(const struct test_port *port, const char *name);
+
 /** Sum of every counter whose name says it counts errors. */
 uint64_t port_errors(const struct test_port *port);
 

@@ -28,6 +28,17 @@ rig_main(void)
 	return &rig_the_main;
 }
 
+const char *
+rig_devargs_and(const char *more)
+{
+	static char line[256];
+
+	if (rig_devargs == NULL)
+		return more;
+	snprintf(line, sizeof(line), "%s,%s", rig_devargs, more);
+	return line;
+}
+
 static bool
 rig_is_long_form(void)
 {
@@ -136,6 +147,13 @@ rig_teardown(void **state)
 	return 0;
 }
 
+unsigned int
+rig_idle_fds(struct rig *rig)
+{
+	fe_barrier(&rig->fe);
+	return mock_count_fds() - 2;
+}
+
 void
 rig_wait_fds(unsigned int n)
 {
@@ -236,6 +254,28 @@ rig_hang_up(struct rig *rig)
 {
 	fe_close(&rig->fe);
 	port_wait_link(&rig->port, false);
+}
+
+void
+rig_change(struct rig *rig, unsigned int pair, unsigned int way)
+{
+	const struct nic_ring *rx = &rig->nic.ring[NIC_RX(pair)];
+	const struct nic_ring *tx = &rig->nic.ring[NIC_TX(pair)];
+
+	switch (way % RIG_CHANGES) {
+	case 0:
+		fe_get_vring_base(&rig->fe, NIC_TX(pair));
+		nic_set_up_ring(&rig->nic, NIC_TX(pair));
+		break;
+	case 1:
+		fe_set_vring_kick(&rig->fe, NIC_TX(pair), tx->kick_fd, FE_OK);
+		break;
+	case 2:
+		fe_set_mem_table(&rig->fe, &rig->ram, FE_OK);
+		break;
+	default:
+		fe_set_vring_call(&rig->fe, NIC_RX(pair), rx->call_fd, FE_OK);
+	}
 }
 
 void

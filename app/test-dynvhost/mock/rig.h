@@ -84,6 +84,9 @@ unsigned int rig_repeats(unsigned int usual, unsigned int in_long_form);
 /** Devargs of ports that name none themselves, "key=value,…"; NULL: none. */
 extern const char *rig_devargs;
 
+/** Those, and @p more; good until the next call. */
+const char *rig_devargs_and(const char *more);
+
 /**
  * Name of the program, seconds it may take in all; to be called first in main(). DYNVHOST_TEST_ONLY in
  * the environment names the tests that run, as a pattern of the shell.
@@ -120,6 +123,18 @@ void rig_close(struct rig *rig);
 
 /** Close the connection, wait until the link is down. */
 void rig_hang_up(struct rig *rig);
+
+/** How many ways rig_change() knows. */
+#define RIG_CHANGES 4
+
+/**
+ * Have the front-end of a running guest change something that bursts of pair @p pair use, to what it
+ * is already: stop and start its transmit ring, replace the kick fd of that, the memory table, the
+ * call fd of its receive ring. Answered when it is in force; no packet gets lost. Front-ends
+ * that send whole tables only.
+ * @param way  which of RIG_CHANGES; they begin anew behind the last.
+ */
+void rig_change(struct rig *rig, unsigned int pair, unsigned int way);
 
 /** What a guest's reset does to its rings; what was on its way is given up. */
 void rig_reset_rings(struct rig *rig);
@@ -186,6 +201,12 @@ void rig_revive(struct rig *rig, unsigned int index);
 
 /** Poll the host side for a while; fail if it receives anything on queue @p pair. */
 void rig_expect_nothing_received(struct rig *rig, unsigned int pair);
+
+/**
+ * fds that this process has while the port has no connection; to be called when it has one. Both
+ * ends of that are in this process.
+ */
+unsigned int rig_idle_fds(struct rig *rig);
 
 /** Wait until this process has @p n fds. */
 void rig_wait_fds(unsigned int n);

@@ -24,6 +24,9 @@
 #define PAIRS  4
 /** What the application does in a round of the front-end's. */
 #define TURNS 4
+/** What the front-end does in turn; the last is to hang up and come back. */
+#define ACTS    (RIG_CHANGES + 2)
+#define HANG_UP (ACTS - 1)
 
 int __wrap_rte_telemetry_register_cmd(const char *cmd, telemetry_cb run, const char *help);
 
@@ -257,29 +260,15 @@ crew_stop(struct rig *rig)
 static void
 front_end_acts(struct rig *rig, unsigned int i)
 {
-	unsigned int pair = i / 6 % PAIRS;
+	const unsigned int pair = i / ACTS % PAIRS;
+	const unsigned int act = i % ACTS;
 
-	switch (i % 6) {
-	case 0:
-		fe_get_vring_base(&rig->fe, NIC_TX(pair));
-		nic_set_up_ring(&rig->nic, NIC_TX(pair));
-		break;
-	case 1:
-		fe_set_vring_kick(
-			&rig->fe, NIC_TX(pair), rig->nic.ring[NIC_TX(pair)].kick_fd, FE_OK);
-		break;
-	case 2:
-		fe_set_mem_table(&rig->fe, &rig->ram, FE_OK);
-		break;
-	case 3:
-		fe_set_vring_call(
-			&rig->fe, NIC_RX(pair), rig->nic.ring[NIC_RX(pair)].call_fd, FE_OK);
-		break;
-	case 4:
+	if (act < RIG_CHANGES) {
+		rig_change(rig, pair, act);
+	} else if (act != HANG_UP) {
 		/* Not another state: what its queue sends would go to another ring. */
 		fe_set_vring_enable(&rig->fe, NIC_RX(pair), 1, FE_OK);
-		break;
-	default:
+	} else {
 		rig_hang_up(rig);
 		rig_reconnect(rig);
 	}
@@ -302,11 +291,11 @@ everybody_at_once(uint64_t features)
 		for (pair = 0; pair < PAIRS; pair++)
 			assert_int_equal(rig_send(rig, pair, 8), 8);
 		/* A front-end that goes takes what is on its way with it. */
-		if (i % 6 != 5)
+		if (i % ACTS != HANG_UP)
 			front_end_acts(rig, i);
 		for (pair = 0; pair < PAIRS; pair++)
 			assert_true(rig_collect(rig, pair, MOCK_DEADLINE_MS));
-		if (i % 6 == 5)
+		if (i % ACTS == HANG_UP)
 			front_end_acts(rig, i);
 	}
 	crew_stop(rig);

@@ -413,6 +413,19 @@ mt_count_maps(void)
 }
 #endif
 
+struct mt_holdings
+mt_holdings(void)
+{
+	return (struct mt_holdings){mt_count_fds(), mt_count_maps()};
+}
+
+void
+mt_expect_holdings(struct mt_holdings before)
+{
+	assert_int_equal(mt_count_fds(), before.fds);
+	assert_int_equal(mt_count_maps(), before.maps);
+}
+
 bool
 mt_is_present(const void *addr)
 {

@@ -125,6 +125,18 @@ unsigned int mt_count_fds(void);
 /** Number of mappings of this process; always 0 under sanitizers, which map for themselves. */
 unsigned int mt_count_maps(void);
 
+/** What a process holds that may leak. */
+struct mt_holdings {
+	unsigned int fds;
+	unsigned int maps;
+};
+
+/** What this process holds now. */
+struct mt_holdings mt_holdings(void);
+
+/** Expect that it holds as much as it did @p before. */
+void mt_expect_holdings(struct mt_holdings before);
+
 /** Whether the page at @p addr has a page-table entry (pagemap bit 63). */
 bool mt_is_present(const void *addr);
 

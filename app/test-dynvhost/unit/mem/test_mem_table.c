@@ -22,18 +22,6 @@
 
 #define SIZE (64 * MT_PAGE)
 
-/** What must be as before after a refused table. */
-struct table_before {
-	unsigned int fds;
-	unsigned int maps;
-};
-
-static struct table_before
-table_before(void)
-{
-	return (struct table_before){mt_count_fds(), mt_count_maps()};
-}
-
 /** Build, expect @p want, words for it, and nothing left behind; closes the slots' fds. */
 static void
 table_refused(const struct dynvhost_mem_config *config, struct dynvhost_mem_slot *slots, uint32_t n,
@@ -41,14 +29,13 @@ table_refused(const struct dynvhost_mem_config *config, struct dynvhost_mem_slot
 {
 	struct dynvhost_mem *mem = mt_create(config);
 	struct dynvhost_mem_view *view = NULL;
-	struct table_before before = table_before();
+	const struct mt_holdings before = mt_holdings();
 	uint32_t i;
 
 	assert_int_equal(dynvhost_mem_view_build(mem, NULL, slots, n, &view), want);
 	assert_null(view);
 	assert_true(strlen(dynvhost_mem_why(mem)) > 10);
-	assert_int_equal(mt_count_fds(), before.fds);
-	assert_int_equal(mt_count_maps(), before.maps);
+	mt_expect_holdings(before);
 	assert_int_equal(mt_stats(mem).guest_bytes, 0);
 	for (i = 0; i < n; i++)
 		if (slots[i].fd >= 0)
@@ -365,11 +352,11 @@ more_regions_than_fit_are_refused(void **state)
 	static struct dynvhost_mem_slot slot[DYNVHOST_MEM_MAX_REGIONS + 1];
 	struct dynvhost_mem_view *view, *more = NULL;
 	struct dynvhost_mem *mem = mt_create(NULL);
-	struct table_before before;
+	struct mt_holdings before;
 	int fd = mt_memfd(SIZE);
 	uint32_t i;
 
-	before = table_before();
+	before = mt_holdings();
 	for (i = 0; i <= DYNVHOST_MEM_MAX_REGIONS; i++)
 		slot[i] = mt_slot(MT_GPA + i * MT_PAGE, MT_PAGE, (i % 64) * MT_PAGE, fd);
 	assert_int_equal(dynvhost_mem_view_build(mem, NULL, slot, i, &view), -ENOSPC);
@@ -380,8 +367,7 @@ more_regions_than_fit_are_refused(void **state)
 	/* One fd for the one file, and one userfaultfd for all windows. */
 	assert_int_equal(mt_count_fds(), before.fds + (mt_kind == &mt_uffd ? 2 : 1));
 	dynvhost_mem_view_release(view);
-	assert_int_equal(mt_count_fds(), before.fds);
-	assert_int_equal(mt_count_maps(), before.maps);
+	mt_expect_holdings(before);
 	dynvhost_mem_destroy(mem);
 	close(fd);
 }
@@ -503,7 +489,7 @@ static void
 regions_come_and_go_one_by_one(void **state)
 {
 	struct dynvhost_mem *mem = mt_create(NULL);
-	struct table_before before = table_before();
+	const struct mt_holdings before = mt_holdings();
 	struct dynvhost_mem_view *view = NULL, *next;
 	int fd = mt_memfd(SIZE);
 	struct dynvhost_mem_slot slot, unknown;
@@ -537,8 +523,7 @@ regions_come_and_go_one_by_one(void **state)
 	assert_int_equal(view->n_regions, 0);
 	dynvhost_mem_view_release(view);
 	close(fd);
-	assert_int_equal(mt_count_fds(), before.fds);
-	assert_int_equal(mt_count_maps(), before.maps);
+	mt_expect_holdings(before);
 	dynvhost_mem_destroy(mem);
 }
 
@@ -547,7 +532,7 @@ static void
 region_added_again_goes_with_its_last_removal(void **state)
 {
 	struct dynvhost_mem *mem = mt_create(NULL);
-	struct table_before before = table_before();
+	const struct mt_holdings before = mt_holdings();
 	struct dynvhost_mem_view *view = NULL, *next;
 	struct dynvhost_mem_slot slot, other;
 	int fd = mt_memfd(SIZE);
@@ -583,8 +568,7 @@ region_added_again_goes_with_its_last_removal(void **state)
 	assert_int_equal(dynvhost_mem_view_remove(mem, view, &slot, &next), -ENOENT);
 	dynvhost_mem_view_release(view);
 	close(fd);
-	assert_int_equal(mt_count_fds(), before.fds);
-	assert_int_equal(mt_count_maps(), before.maps);
+	mt_expect_holdings(before);
 	dynvhost_mem_destroy(mem);
 }
 
@@ -594,12 +578,12 @@ adding_and_removing_for_ever_leaks_nothing(void **state)
 	struct dynvhost_mem *mem = mt_create(NULL);
 	struct dynvhost_mem_view *view, *next;
 	int fd = mt_memfd(2 * SIZE);
-	struct table_before before;
+	struct mt_holdings before;
 	struct dynvhost_mem_slot slot;
 	int i;
 
 	view = mt_view(mem, fd, SIZE);
-	before = table_before();
+	before = mt_holdings();
 	for (i = 0; i < 2000; i++) {
 		slot = mt_slot(MT_GPA + 4 * SIZE, SIZE, SIZE, fd);
 		assert_int_equal(dynvhost_mem_view_add(mem, view, &slot, &next), 0);
@@ -608,8 +592,7 @@ adding_and_removing_for_ever_leaks_nothing(void **state)
 		assert_int_equal(dynvhost_mem_view_remove(mem, next, &slot, &view), 0);
 		dynvhost_mem_view_release(next);
 	}
-	assert_int_equal(mt_count_fds(), before.fds);
-	assert_int_equal(mt_count_maps(), before.maps);
+	mt_expect_holdings(before);
 	dynvhost_mem_view_release(view);
 	dynvhost_mem_destroy(mem);
 	close(fd);

@@ -94,6 +94,12 @@ bed_build_view(struct bed *bed)
 	return view;
 }
 
+void
+bed_lay_out_neighbours(struct guest_ram *ram)
+{
+	guest_ram_init_neighbours(ram, 1 << 20, 1 << 20);
+}
+
 static void
 bed_open_memory(struct bed *bed)
 {
@@ -382,6 +388,21 @@ bed_dequeue(struct bed *bed, struct rte_mempool *pool, uint16_t n)
 	got = bed->vq.dequeue(&bed->vq, pool, bed->pkts, n);
 	assert_true(got <= n);
 	return got;
+}
+
+void
+bed_pass(struct bed *bed, uint16_t n)
+{
+	struct ring_used used;
+	uint16_t i;
+
+	for (i = 0; i < n; i++)
+		bed_send_plain(bed, 60, i);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), n), n);
+	for (i = 0; i < n; i++) {
+		bed_expect_packet(bed->pkts[i], 60, i, BED_ROOM);
+		assert_true(bed_collect(bed, &used));
+	}
 }
 
 struct rte_mbuf *
@@ -700,6 +721,15 @@ bed_expect_broken(struct bed *bed, enum dynvhost_vq_fault fault)
 	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
 	assert_int_equal(bed_enqueue(bed, pkt), 0);
 	bed_expect_no_used(bed);
+}
+
+struct dynvhost_mem_stats
+bed_mem_stats(const struct bed *bed)
+{
+	struct dynvhost_mem_stats stats;
+
+	dynvhost_mem_stats_get(bed->mem, &stats);
+	return stats;
 }
 
 uint64_t

@@ -132,6 +132,9 @@ struct bed *bed_open(const struct bed_config *config);
 struct rte_mempool *bed_pool(void);
 struct rte_mempool *bed_small_pool(void);
 
+/** For bed_config: two files side by side from gpa 0, 1 MiB each, whose windows are not. */
+void bed_lay_out_neighbours(struct guest_ram *ram);
+
 /** A view of the guest's memory as it is laid out now. */
 struct dynvhost_mem_view *bed_build_view(struct bed *bed);
 
@@ -177,6 +180,9 @@ uint32_t bed_restart(struct bed *bed);
 
 /** One burst into bed->pkts. */
 uint16_t bed_dequeue(struct bed *bed, struct rte_mempool *pool, uint16_t n);
+
+/** Send @p n short packets and take them in one burst, which must return them all. */
+void bed_pass(struct bed *bed, uint16_t n);
 
 /** A packet of @p len bytes in mbufs of @p seg_len each (0: one). */
 struct rte_mbuf *
@@ -240,6 +246,9 @@ void bed_expect_stats(const struct bed *bed, struct dynvhost_vq_stats expected);
 
 /** Expect a queue that was stopped by @p fault and moves nothing any more. */
 void bed_expect_broken(struct bed *bed, enum dynvhost_vq_fault fault);
+
+/** What guest memory counts. */
+struct dynvhost_mem_stats bed_mem_stats(const struct bed *bed);
 
 /** Signals on the call fd since the last look. */
 uint64_t bed_calls(struct bed *bed);

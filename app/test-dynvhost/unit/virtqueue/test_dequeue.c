@@ -25,15 +25,6 @@ open_bed(uint64_t features)
 	});
 }
 
-static struct dynvhost_mem_stats
-mem_stats(const struct bed *bed)
-{
-	struct dynvhost_mem_stats stats;
-
-	dynvhost_mem_stats_get(bed->mem, &stats);
-	return stats;
-}
-
 /* One burst that must move exactly the packet of @p head. */
 static void
 expect_one(struct bed *bed, struct rte_mempool *pool, uint16_t head, uint32_t len, uint32_t seed)
@@ -216,21 +207,11 @@ buffers_lie_across_page_borders(void **state)
 	}
 }
 
-/* Two files side by side in guest memory; their windows are not side by side. */
-static void
-lay_out_neighbours(struct guest_ram *ram)
-{
-	guest_ram_add_file(ram, 1 << 20, GUEST_RAM_PAGE);
-	guest_ram_add_file(ram, 1 << 20, GUEST_RAM_PAGE);
-	guest_ram_add_region(ram, 0, 0, 0, 1 << 20, 0);
-	guest_ram_add_region(ram, 1, 0, 1 << 20, 1 << 20, 0);
-}
-
 static void
 buffers_lie_across_region_borders(void **state)
 {
 	struct bed *bed = bed_open(&(struct bed_config){
-		.index = BED_DEQUEUE, .features = BED_V1, .lay_out = lay_out_neighbours});
+		.index = BED_DEQUEUE, .features = BED_V1, .lay_out = bed_lay_out_neighbours});
 	const uint64_t border = 1 << 20;
 	uint8_t frame[200];
 	uint32_t before;
@@ -252,7 +233,7 @@ indirect_tables_lie_across_page_and_region_borders(void **state)
 	struct bed *bed = bed_open(&(struct bed_config){
 		.index = BED_DEQUEUE,
 		.features = BED_V1 | BED_INDIRECT,
-		.lay_out = lay_out_neighbours,
+		.lay_out = bed_lay_out_neighbours,
 	});
 	const uint64_t borders[] = {(1 << 20) - 4 * GUEST_RAM_PAGE, 1 << 20};
 	struct ring_piece piece[5];
@@ -309,7 +290,7 @@ short_and_long_chains_are_dropped_unopened(void **state)
 		0, 1, 11, 12, 13, 12 + MIN_FRAME - 1, 12 + MAX_FRAME + 1, 100000, UINT32_MAX};
 	struct bed *bed = open_bed(BED_V1);
 	uint64_t gpa = guest_ram_alloc(&bed->ram, 0, 1 << 20, GUEST_RAM_PAGE);
-	uint64_t opens = mem_stats(bed).opens;
+	uint64_t opens = bed_mem_stats(bed).opens;
 	uint16_t head[RTE_DIM(lens)];
 	unsigned int i;
 
@@ -323,7 +304,7 @@ short_and_long_chains_are_dropped_unopened(void **state)
 	for (i = 0; i < RTE_DIM(lens); i++)
 		bed_expect_used(bed, head[i], 0);
 	bed_expect_stats(bed, (struct dynvhost_vq_stats){.dropped = RTE_DIM(lens)});
-	assert_int_equal(mem_stats(bed).opens, opens);
+	assert_int_equal(bed_mem_stats(bed).opens, opens);
 }
 
 static void
@@ -474,7 +455,7 @@ only_pages_with_packets_and_tables_are_opened_to_read(void **state)
 		{.gpa = page + 100, .len = 12},
 		{.gpa = page + 3 * GUEST_RAM_PAGE - 30, .len = 60},
 	};
-	struct dynvhost_mem_stats before = mem_stats(bed);
+	struct dynvhost_mem_stats before = bed_mem_stats(bed);
 	struct dynvhost_mem_stats after;
 	uint8_t frame[60];
 	uint16_t head;
@@ -484,7 +465,7 @@ only_pages_with_packets_and_tables_are_opened_to_read(void **state)
 	head = bed_add_table(bed, piece, 2, page + 5 * GUEST_RAM_PAGE);
 	expect_one(bed, bed_pool(), head, 60, 1);
 
-	after = mem_stats(bed);
+	after = bed_mem_stats(bed);
 	assert_int_equal(after.opens - before.opens, 4);
 	assert_int_equal(after.loadable_bytes - before.loadable_bytes, 4 * GUEST_RAM_PAGE);
 	assert_int_equal(after.storable_bytes, before.storable_bytes);

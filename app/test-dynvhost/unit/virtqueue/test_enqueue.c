@@ -34,15 +34,6 @@ open_small_ring(uint64_t features)
 	});
 }
 
-static struct dynvhost_mem_stats
-mem_stats(const struct bed *bed)
-{
-	struct dynvhost_mem_stats stats;
-
-	dynvhost_mem_stats_get(bed->mem, &stats);
-	return stats;
-}
-
 /* A packet of any length, in mbufs of the small pool. */
 static struct rte_mbuf *
 packet(uint32_t len, uint32_t seed)
@@ -370,21 +361,11 @@ too_many_pieces_drop_the_packet(void **state)
 	expect_one(bed, 1012, head, 2);
 }
 
-/* Two files side by side in guest memory; their windows are not side by side. */
-static void
-lay_out_neighbours(struct guest_ram *ram)
-{
-	guest_ram_add_file(ram, 1 << 20, GUEST_RAM_PAGE);
-	guest_ram_add_file(ram, 1 << 20, GUEST_RAM_PAGE);
-	guest_ram_add_region(ram, 0, 0, 0, 1 << 20, 0);
-	guest_ram_add_region(ram, 1, 0, 1 << 20, 1 << 20, 0);
-}
-
 static void
 buffers_lie_across_page_and_region_borders(void **state)
 {
 	struct bed *bed = bed_open(&(struct bed_config){
-		.index = BED_ENQUEUE, .features = BED_V1, .lay_out = lay_out_neighbours});
+		.index = BED_ENQUEUE, .features = BED_V1, .lay_out = bed_lay_out_neighbours});
 	const uint64_t borders[] = {(1 << 20) - 4 * GUEST_RAM_PAGE, 1 << 20};
 	unsigned int i;
 	uint32_t before;
@@ -406,7 +387,7 @@ region_borders_add_pieces(void **state)
 	struct bed *bed = bed_open(&(struct bed_config){
 		.index = BED_ENQUEUE,
 		.features = BED_V1 | BED_INDIRECT,
-		.lay_out = lay_out_neighbours,
+		.lay_out = bed_lay_out_neighbours,
 	});
 	static struct ring_piece piece[DYNVHOST_VQ_MAX_SEGS];
 	unsigned int i;
@@ -471,12 +452,12 @@ only_pages_that_are_written_are_opened_to_write(void **state)
 		{.gpa = page, .len = 2 * GUEST_RAM_PAGE, .writable = true},
 		{.gpa = page + 4 * GUEST_RAM_PAGE, .len = 3 * GUEST_RAM_PAGE, .writable = true},
 	};
-	struct dynvhost_mem_stats before = mem_stats(bed);
+	struct dynvhost_mem_stats before = bed_mem_stats(bed);
 	struct dynvhost_mem_stats after;
 	uint16_t head = bed_add(bed, BED_SHAPE_DIRECT, piece, 2);
 
 	expect_one(bed, 2 * GUEST_RAM_PAGE, &head, 1);
-	after = mem_stats(bed);
+	after = bed_mem_stats(bed);
 	assert_int_equal(after.opens - before.opens, 3);
 	assert_int_equal(after.storable_bytes - before.storable_bytes, 3 * GUEST_RAM_PAGE);
 	assert_int_equal(after.loadable_bytes - before.loadable_bytes, 3 * GUEST_RAM_PAGE);
@@ -488,12 +469,12 @@ tables_are_opened_to_read_only(void **state)
 	struct bed *bed = open_bed(BED_V1);
 	uint64_t page = guest_ram_alloc(&bed->ram, 0, 2 * GUEST_RAM_PAGE, GUEST_RAM_PAGE);
 	struct ring_piece piece = {.gpa = page, .len = 100, .writable = true};
-	struct dynvhost_mem_stats before = mem_stats(bed);
+	struct dynvhost_mem_stats before = bed_mem_stats(bed);
 	struct dynvhost_mem_stats after;
 
 	bed_add_table(bed, &piece, 1, page + GUEST_RAM_PAGE);
 	assert_int_equal(bed_enqueue(bed, packet(60, 1)), 1);
-	after = mem_stats(bed);
+	after = bed_mem_stats(bed);
 	assert_int_equal(after.storable_bytes - before.storable_bytes, GUEST_RAM_PAGE);
 	assert_int_equal(after.loadable_bytes - before.loadable_bytes, 2 * GUEST_RAM_PAGE);
 }

@@ -13,15 +13,6 @@
 #include "bed.h"
 #include "mock.h"
 
-static struct dynvhost_mem_stats
-mem_stats(const struct bed *bed)
-{
-	struct dynvhost_mem_stats stats;
-
-	dynvhost_mem_stats_get(bed->mem, &stats);
-	return stats;
-}
-
 static void
 header_length_follows_the_features(void **state)
 {
@@ -73,7 +64,7 @@ start_refuses_misaligned_areas(void **state)
 	bed->setup.used_gpa += 2;
 	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -EINVAL);
 	assert_false(dynvhost_vq_is_started(&bed->vq));
-	assert_int_equal(mem_stats(bed).pinned_bytes, 0);
+	assert_int_equal(bed_mem_stats(bed).pinned_bytes, 0);
 
 	bed->setup = good;
 	bed->setup.desc_gpa += 16;
@@ -97,11 +88,11 @@ start_pins_the_ring_through_the_windows_it_needs(void **state)
 		uint64_t loadable = bed_ring_loadable(bed_format.sizes[i]);
 		uint64_t storable = bed_ring_storable(bed_format.sizes[i]);
 
-		assert_int_equal(mem_stats(bed).pinned_bytes, loadable + storable);
-		assert_int_equal(mem_stats(bed).loadable_bytes, loadable + storable);
-		assert_int_equal(mem_stats(bed).storable_bytes, storable);
+		assert_int_equal(bed_mem_stats(bed).pinned_bytes, loadable + storable);
+		assert_int_equal(bed_mem_stats(bed).loadable_bytes, loadable + storable);
+		assert_int_equal(bed_mem_stats(bed).storable_bytes, storable);
 		dynvhost_vq_stop(&bed->vq);
-		assert_int_equal(mem_stats(bed).pinned_bytes, 0);
+		assert_int_equal(bed_mem_stats(bed).pinned_bytes, 0);
 		bed_teardown(NULL);
 	}
 }
@@ -129,7 +120,7 @@ stopped_queue_touches_nothing(void **state)
 	assert_int_equal(bed->setup.base, bed_base(bed, 65536));
 	assert_null(bed->vq.split.used);
 	assert_null(bed->vq.packed.desc);
-	assert_int_equal(mem_stats(bed).pinned_bytes, 0);
+	assert_int_equal(bed_mem_stats(bed).pinned_bytes, 0);
 
 	bed_freeze(bed);
 	assert_int_equal(dynvhost_vq_pending(&bed->vq), 0);
@@ -192,14 +183,14 @@ disabled_transmit_ring_is_drained_unread(void **state)
 	for (i = 0; i < 40; i++)
 		bed_send_plain(bed, 60, i);
 	dynvhost_vq_set_enabled(&bed->vq, false);
-	opens = mem_stats(bed).opens;
+	opens = bed_mem_stats(bed).opens;
 	bed_freeze(bed);
 	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
 	for (i = 0; i < 32; i++)
 		bed_expect_used(bed, i, 0);
 	bed_expect_memory(bed);
 	bed_expect_stats(bed, (struct dynvhost_vq_stats){.discarded = 32});
-	assert_int_equal(mem_stats(bed).opens, opens);
+	assert_int_equal(bed_mem_stats(bed).opens, opens);
 
 	dynvhost_vq_set_enabled(&bed->vq, true);
 	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 8);
@@ -232,7 +223,7 @@ move_goes_on_in_the_new_view(void **state)
 	const uint64_t new_gpa = 1ULL << 30;
 	struct ring_piece piece = {.gpa = new_gpa + 5, .len = BED_HDR_LEN + 60};
 	struct dynvhost_mem_view *view;
-	uint64_t pinned = mem_stats(bed).pinned_bytes;
+	uint64_t pinned = bed_mem_stats(bed).pinned_bytes;
 	unsigned int file;
 
 	bed_send_plain(bed, 60, 1);
@@ -245,7 +236,7 @@ move_goes_on_in_the_new_view(void **state)
 	view = bed_build_view(bed);
 	bed->setup.view = view;
 	assert_int_equal(dynvhost_vq_move(&bed->vq, &bed->setup), 0);
-	assert_int_equal(mem_stats(bed).pinned_bytes, pinned);
+	assert_int_equal(bed_mem_stats(bed).pinned_bytes, pinned);
 	dynvhost_mem_view_release(bed->view);
 	bed->view = view;
 
@@ -255,7 +246,7 @@ move_goes_on_in_the_new_view(void **state)
 	rte_pktmbuf_free(bed->pkts[0]);
 	bed_expect_used(bed, 0, 0);
 	assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, 65536));
-	assert_int_equal(mem_stats(bed).pinned_bytes, 0);
+	assert_int_equal(bed_mem_stats(bed).pinned_bytes, 0);
 }
 
 static void
@@ -263,7 +254,7 @@ failed_move_leaves_the_old_place_in_use(void **state)
 {
 	struct bed *bed = bed_open(&(struct bed_config){.index = BED_DEQUEUE, .features = BED_V1});
 	const struct dynvhost_vq_setup good = bed->setup;
-	uint64_t pinned = mem_stats(bed).pinned_bytes;
+	uint64_t pinned = bed_mem_stats(bed).pinned_bytes;
 
 	bed->setup.used_gpa = BED_RAM;
 	assert_int_equal(dynvhost_vq_move(&bed->vq, &bed->setup), -EFAULT);
@@ -272,7 +263,7 @@ failed_move_leaves_the_old_place_in_use(void **state)
 	assert_int_equal(dynvhost_vq_move(&bed->vq, &bed->setup), -EINVAL);
 	bed->setup = good;
 	assert_true(dynvhost_vq_is_started(&bed->vq));
-	assert_int_equal(mem_stats(bed).pinned_bytes, pinned);
+	assert_int_equal(bed_mem_stats(bed).pinned_bytes, pinned);
 
 	bed_send_plain(bed, 60, 1);
 	bed_freeze(bed);

@@ -143,29 +143,14 @@ expect_dropped(struct bed *bed, struct rte_mbuf *pkt)
 	assert_int_equal(bed->vq.fault, DYNVHOST_VQ_OK);
 }
 
-static bool
-every_spec(unsigned int i, struct frame_spec *spec)
-{
-	*spec = (struct frame_spec){
-		.ipv6 = i & 1,
-		.tagged = (i >> 1) & 1,
-		.proto = (i >> 2) & 1 ? FRAME_TCP : FRAME_UDP,
-		.ip_options = (i >> 3) & 1 ? 24 : 0,
-		.l4_options = (i >> 2) & 1 ? 12 : 0,
-		.payload = 301 + i,
-		.seed = i,
-	};
-	return i < 16;
-}
-
 static void
 checksums_are_left_to_the_guest(void **state)
 {
 	struct bed *bed = open_bed(BED_GUEST_CSUM);
-	struct frame_spec spec;
 	unsigned int i;
 
-	for (i = 0; every_spec(i, &spec); i++) {
+	for (i = 0; i < FRAME_KINDS; i++) {
+		const struct frame_spec spec = frame_kind(i);
 		struct rte_mempool *pool = i % 3 == 0 ? bed_small_pool() : bed_pool();
 		struct frame frame = frame_build(expected_frame, &spec);
 		const struct virtio_net_hdr hdr = {
@@ -187,10 +172,10 @@ checksums_are_completed_where_the_guest_takes_no_partial_ones(void **state)
 	static const uint32_t seg_len[] = {0, 64, 63, 33, 1};
 	/* Segments mean nothing where partial checksums do not. */
 	struct bed *bed = open_bed(BED_GUEST_TSO | BED_GUEST_UFO);
-	struct frame_spec spec;
 	unsigned int i, k;
 
-	for (i = 0; every_spec(i, &spec); i++) {
+	for (i = 0; i < FRAME_KINDS; i++) {
+		const struct frame_spec spec = frame_kind(i);
 		for (k = 0; k < RTE_DIM(seg_len); k++) {
 			struct frame frame = frame_build(expected_frame, &spec);
 
@@ -209,10 +194,10 @@ static void
 checksum_ends_where_the_packet_does(void **state)
 {
 	struct bed *bed = open_bed(0);
-	struct frame_spec spec;
 	unsigned int i;
 
-	for (i = 0; every_spec(i, &spec); i++) {
+	for (i = 0; i < FRAME_KINDS; i++) {
+		struct frame_spec spec = frame_kind(i);
 		struct frame frame;
 
 		spec.payload = i;
@@ -394,10 +379,10 @@ static void
 tags_and_complete_checksums_together(void **state)
 {
 	struct bed *bed = open_bed(0);
-	struct frame_spec spec;
 	unsigned int i;
 
-	for (i = 0; every_spec(i, &spec); i++) {
+	for (i = 0; i < FRAME_KINDS; i++) {
+		const struct frame_spec spec = frame_kind(i);
 		struct frame frame = frame_build(expected_frame, &spec);
 		struct rte_mbuf *pkt;
 

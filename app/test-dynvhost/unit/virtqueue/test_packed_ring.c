@@ -21,15 +21,6 @@
 #define AVAIL    PACKED_RING_AVAIL
 #define USED     PACKED_RING_USED
 
-static struct dynvhost_mem_stats
-mem_stats(const struct bed *bed)
-{
-	struct dynvhost_mem_stats stats;
-
-	dynvhost_mem_stats_get(bed->mem, &stats);
-	return stats;
-}
-
 static struct bed *
 open_bed(uint16_t index, uint64_t features, uint16_t size, uint16_t start)
 {
@@ -61,7 +52,7 @@ start_refuses_sizes_that_no_ring_has(void **state)
 		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -EINVAL);
 		assert_false(dynvhost_vq_is_started(&bed->vq));
 	}
-	assert_int_equal(mem_stats(bed).opens, 0);
+	assert_int_equal(bed_mem_stats(bed).opens, 0);
 }
 
 static void
@@ -96,7 +87,7 @@ start_refuses_areas_that_end_outside_memory(void **state)
 	bed->setup.used_gpa = UINT64_MAX - 3;
 	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -EFAULT);
 	assert_false(dynvhost_vq_is_started(&bed->vq));
-	assert_int_equal(mem_stats(bed).pinned_bytes, 0);
+	assert_int_equal(bed_mem_stats(bed).pinned_bytes, 0);
 
 	/* The last bytes of memory are good. */
 	bed->setup.desc_gpa = BED_RAM - 100 * 16;
@@ -159,7 +150,7 @@ start_refuses_positions_beyond_the_ring(void **state)
 		bed->setup.base = bases[i];
 		assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -EINVAL);
 		assert_false(dynvhost_vq_is_started(&bed->vq));
-		assert_int_equal(mem_stats(bed).pinned_bytes, 0);
+		assert_int_equal(bed_mem_stats(bed).pinned_bytes, 0);
 		dynvhost_vq_call(&bed->vq);
 		assert_int_equal(bed_calls(bed), 0);
 		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 0);
@@ -666,7 +657,7 @@ static void
 disabled_ring_gives_chains_back_by_their_extent(void **state)
 {
 	struct bed *bed = open_bed(BED_DEQUEUE, BED_V1, 7, 5);
-	const uint64_t opens = mem_stats(bed).opens;
+	const uint64_t opens = bed_mem_stats(bed).opens;
 	uint16_t head[3];
 
 	head[0] = bed_send(bed, BED_SHAPE_DIRECT, (uint32_t[]){12, 20, 40}, 3, 1);
@@ -681,24 +672,15 @@ disabled_ring_gives_chains_back_by_their_extent(void **state)
 	bed_expect_used(bed, head[2], 0);
 	bed_expect_memory(bed);
 	bed_expect_stats(bed, (struct dynvhost_vq_stats){.discarded = 3, .calls = 1});
-	assert_int_equal(mem_stats(bed).opens, opens);
+	assert_int_equal(bed_mem_stats(bed).opens, opens);
 	assert_int_equal(dynvhost_vq_stop(&bed->vq), bed_base(bed, 5 + 6));
 }
 
-/* Send @p n packets and take them in one burst. @return calls. */
+/* Let @p n packets pass in one burst. @return calls. */
 static uint64_t
 move(struct bed *bed, uint16_t n)
 {
-	struct ring_used used;
-	uint16_t i;
-
-	for (i = 0; i < n; i++)
-		bed_send_plain(bed, 60, i);
-	assert_int_equal(bed_dequeue(bed, bed_pool(), n), n);
-	for (i = 0; i < n; i++) {
-		bed_expect_packet(bed->pkts[i], 60, i, BED_ROOM);
-		assert_true(bed_collect(bed, &used));
-	}
+	bed_pass(bed, n);
 	return bed_calls(bed);
 }
 

@@ -265,22 +265,6 @@ what_the_guest_writes_into_the_used_ring_means_nothing(void **state)
 	bed_expect_used(bed, 1, 0);
 }
 
-/* Send @p n packets and take them in one burst. */
-static void
-move(struct bed *bed, uint16_t n)
-{
-	struct ring_used used;
-	uint16_t i;
-
-	for (i = 0; i < n; i++)
-		bed_send_plain(bed, 60, i);
-	assert_int_equal(bed_dequeue(bed, bed_pool(), n), n);
-	for (i = 0; i < n; i++) {
-		bed_expect_packet(bed->pkts[i], 60, i, BED_ROOM);
-		assert_true(bed_collect(bed, &used));
-	}
-}
-
 static void
 flag_means_nothing_with_event_index(void **state)
 {
@@ -288,10 +272,10 @@ flag_means_nothing_with_event_index(void **state)
 		.index = BED_DEQUEUE, .features = BED_V1 | BED_EVENT, .calls = true});
 
 	split_ring_suppress_calls(&bed->split, true);
-	move(bed, 1);
+	bed_pass(bed, 1);
 	assert_int_equal(bed_calls(bed), 1);
 	split_ring_set_used_event(&bed->split, 1);
-	move(bed, 1);
+	bed_pass(bed, 1);
 	assert_int_equal(bed_calls(bed), 1);
 }
 
@@ -309,13 +293,13 @@ event_half_the_number_range_away_is_not_passed(void **state)
 			.calls = true,
 		});
 
-		move(bed, 1);
+		bed_pass(bed, 1);
 		assert_int_equal(bed_calls(bed), 1);
 		split_ring_set_used_event(&bed->split, (uint16_t)(starts[i] + 1 + 32768));
-		move(bed, 32);
+		bed_pass(bed, 32);
 		assert_int_equal(bed_calls(bed), 0);
 		split_ring_set_used_event(&bed->split, (uint16_t)(starts[i] - 1));
-		move(bed, 32);
+		bed_pass(bed, 32);
 		assert_int_equal(bed_calls(bed), 0);
 		bed_teardown(NULL);
 	}
