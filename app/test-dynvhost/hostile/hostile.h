@@ -155,7 +155,8 @@
  *
  * Of the others:
  *
- *	Memory    numbers and files one by one: unit_mem_table; H51–H54: unit_mem_fault, unit_mem_stress
+ *	Memory    numbers and files one by one: unit_mem_table, unit_mem_file; H51–H54: unit_mem_fault,
+ *	          unit_mem_stress
  *	          H48, H49, H51, H91 also  test_hostile_monitor: rings that somebody sleeps on
  *	Chains    H56–H60, H62, H64–H67, H69–H71  test_hostile_chain; packed: test_hostile_packed
  *	          H61, H63            test_hostile_lcores
@@ -164,8 +165,8 @@
  *	          H76–H78             test_hostile_packed
  *	Offloads  H79–H87             unit_vq_*_offload_in; test_diff_intended
  *	Life      H90                 unit_drv_gate
- *	          H91–H95 also        unit_mem_stress, unit_mem_system, unit_drv_child
- *	          H94                 unit_mem_system; e2e: test_secrets
+ *	          H91–H95 also        unit_mem_stress, unit_mem_secret, unit_drv_child
+ *	          H94                 unit_mem_secret; e2e: test_secrets
  *	          H96                 unit_mem_fail: engines are chosen by what works
  *	          H97 also            unit_mem_fail, unit_drv_probe
  *	          H98                 e2e: test_secondary

@@ -413,6 +413,27 @@ mt_count_maps(void)
 }
 #endif
 
+void
+mt_vm_flags(const void *addr, char flags[512])
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	uint64_t first = 0, end = 0, a, b;
+	char line[512];
+
+	assert_non_null(smaps);
+	flags[0] = '\0';
+	while (fgets(line, sizeof(line), smaps) != NULL) {
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &a, &b) == 2) {
+			first = a;
+			end = b;
+		} else if (strncmp(line, "VmFlags:", 8) == 0 && (uintptr_t)addr >= first &&
+			   (uintptr_t)addr < end) {
+			strcpy(flags, line + 8);
+		}
+	}
+	fclose(smaps);
+}
+
 struct mt_holdings
 mt_holdings(void)
 {

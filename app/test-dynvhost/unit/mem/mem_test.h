@@ -125,6 +125,9 @@ unsigned int mt_count_fds(void);
 /** Number of mappings of this process; always 0 under sanitizers, which map for themselves. */
 unsigned int mt_count_maps(void);
 
+/** The VmFlags line of the mapping that holds @p addr; empty if none does. */
+void mt_vm_flags(const void *addr, char flags[512]);
+
 /** What a process holds that may leak. */
 struct mt_holdings {
 	unsigned int fds;

@@ -203,6 +203,12 @@ void bed_age_stall(struct bed *bed);
 /** Copy guest memory: from here on only what is expected may change. */
 void bed_freeze(struct bed *bed);
 
+/** Give up the copy, unseen. */
+void bed_thaw(struct bed *bed);
+
+/** Whether guest memory is what was copied and expected since; true without a copy. */
+bool bed_memory_matches(const struct bed *bed);
+
 /** Write to the copy of guest memory, which must have been frozen. */
 void bed_write_frozen(struct bed *bed, uint64_t gpa, const void *bytes, uint64_t len);
 
