@@ -163,7 +163,7 @@
  *	          H68                 test_hostile_ring, test_hostile_packed
  *	Rings     H72–H75, H77        test_hostile_ring
  *	          H76–H78             test_hostile_packed
- *	Offloads  H79–H87             unit_vq_*_offload_in; test_diff_intended
+ *	Offloads  H79–H87             unit_vq_*_offload_rules; test_diff_intended
  *	Life      H90                 unit_drv_gate
  *	          H91–H95 also        unit_mem_stress, unit_mem_secret, unit_drv_child
  *	          H94                 unit_mem_secret; e2e: test_secrets
