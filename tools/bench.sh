@@ -9,14 +9,13 @@
 #
 #   (none)      the scorecard, cell by cell with the limits of each:
 #               [--quick] [--runs N] [--turns N] [--samples N] [--cells S1,S2] [--simd BITS]
-#                 --quick     one short run of the cells of one core, less than three minutes
+#                 --quick     one short run of the cells of one core, a quarter of a minute
 #                 --runs N    runs of all cells; the median counts (3)
 #                 --turns N   runs of each driver where testpmd is measured (5)
 #                 --samples N samples of each port and cell in a run (11)
 #                 --cells     only these
 #   --matrix    every shape, one core; with --two those of two cores:
 #               [--two] [--samples N] [--simd BITS]
-#
 #   --latency   one packet at a time, median and 99th percentile:
 #               [--runs N] [--samples N] [--simd BITS]
 #   --invariants  what opening on demand and idle closing cost:
@@ -64,7 +63,7 @@ report()
 	local name=$1
 
 	shift
-	PYTHONDONTWRITEBYTECODE=1 python3 "${LIB%/*}/bench/$name.py" --bench "$BENCH" \
+	PYTHONDONTWRITEBYTECODE=1 run_beside python3 "${LIB%/*}/bench/$name.py" --bench "$BENCH" \
 		--out "$RESULTS" "$@"
 }
 

@@ -46,8 +46,8 @@ main()
 	stage_plugin "$BUILD"
 	hugepages_reserve "$HUGE_PAGES" || true
 	describe_machine
-	"$BUILD/app/test-dynvhost/bench/bench_map"
-	DYNVHOST_BUILD=$BUILD PYTHONDONTWRITEBYTECODE=1 \
+	run_beside "$BUILD/app/test-dynvhost/bench/bench_map"
+	DYNVHOST_BUILD=$BUILD PYTHONDONTWRITEBYTECODE=1 run_beside \
 		python3 "$DYNVHOST_ROOT/app/test-dynvhost/e2e/measure_granules.py" "$@"
 }
 

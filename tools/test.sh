@@ -158,7 +158,6 @@ prepare()
 	mkdir -p "$BUILD/test-logs"
 	TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/dynvhost-test.XXXXXX")
 	on_exit rm -rf "$TMPDIR"
-	on_exit end_suite
 	export TMPDIR DYNVHOST_TEST_RUN=$TMPDIR PYTHONDONTWRITEBYTECODE=1
 	export RUNTIME_DIRECTORY=$TMPDIR CMOCKA_MESSAGE_OUTPUT=TAP
 	python3 "$LIB/leak_check.py" snapshot "$BUILD/test-logs/machine-before"

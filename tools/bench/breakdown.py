@@ -116,7 +116,7 @@ def main() -> int:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     program.add_arguments(parser, samples=21)
-    args = parser.parse_args()
+    args = program.parse(parser)
     cycles, samples = sample(program.from_arguments(args), args.runs)
     of_step = {name: shares(samples[name]) for name in cycles}
     rows = [[step, *(f"{of_step[name].get(step, 0) * cycles[name]:.1f}" for name in cycles)]

@@ -36,7 +36,7 @@ def main() -> int:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     program.add_arguments(parser, samples=101)
-    args = parser.parse_args()
+    args = program.parse(parser)
     bench = program.from_arguments(args)
     rows = []
     for ports, options in ((EAGER, []), (IDLE, IDLE_OPTIONS)):

@@ -42,7 +42,7 @@ def main() -> int:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     program.add_arguments(parser)
-    args = parser.parse_args()
+    args = program.parse(parser)
     bench = program.from_arguments(args)
     one = shapes("one core", "")
     two = {name: shape for cores, more in TWO.items()

@@ -123,7 +123,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     program.add_arguments(parser, samples=7, runs=1)
     parser.add_argument("--two", action="store_true", help="two cores")
-    args = parser.parse_args()
+    args = program.parse(parser)
     bench = program.from_arguments(args)
     tables = [("matrix-two", "Packets per second, two cores", by_size(True))] if args.two else [
         ("matrix-one", "Cycles per packet, one core", by_size(False)),

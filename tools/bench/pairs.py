@@ -4,7 +4,8 @@
 """Two dpdk-testpmd, one with a port of each driver in turn, the other with virtio_user as its guest.
 
 Each polls on a CPU of its own, which it has to itself for the length of a measurement if we may see to
-that. Runs of the drivers alternate, and a ratio is the median of the ratios of neighbouring runs. The driver is taken from DYNVHOST_PLUGIN, as the end-to-end tests do.
+that. Runs of the drivers alternate, and a ratio is the median of the ratios of neighbouring runs. The
+driver is taken from DYNVHOST_PLUGIN, as by the end-to-end tests.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterator
 
 import report
-from program import BASELINE, PORT
+from program import BASELINE, PORT, parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "app/test-dynvhost/e2e"))
 
@@ -32,6 +33,8 @@ MEMORY_MB = 128
 WARM_UP_SECONDS = 0.1
 WINDOW_SECONDS = 0.5
 SIZES = (64, 128, 256, 512, 1024, 1518)
+HEADER = ["flow", f"{BASELINE}, Mpps", f"{PORT}, Mpps", "ratio", "single runs", "bar", "stretch",
+          "verdict"]
 GUEST = "net_virtio_user0,path={},queue_size=256,mrg_rxbuf=1,packed_vq=0"
 
 
@@ -119,7 +122,7 @@ def rate(switch: Testpmd, guest: Testpmd, flow: Flow) -> float:
     return (after - before) / (ended - began)
 
 
-def run_pair(driver: str, flows: list[Flow]) -> Iterator[float]:
+def run_pair(driver: str, flows: list[Flow]) -> list[float]:
     """One run: the rate of each flow."""
     config = settings.from_environment(driver)
     with Lab(config) as lab:
@@ -130,24 +133,23 @@ def run_pair(driver: str, flows: list[Flow]) -> Iterator[float]:
         guest = Testpmd(lab, "guest", [GUEST.format(socket_of(lab, 0))], cpu=PEER_CPU,
                         memory_mb=MEMORY_MB, huge=True, options=options)
         switch.wait_link(0)
-        for flow in flows:
-            yield rate(switch, guest, flow)
+        rates = [rate(switch, guest, flow) for flow in flows]
         guest.quit()
         switch.quit()
+        return rates
 
 
-def measure(flows: list[Flow], turns: int, tell: bool = True) -> list[Result]:
-    """The flows in alternating runs of both drivers."""
+def measure(flows: list[Flow], turns: int) -> list[Result]:
+    """The flows in alternating runs of both drivers; each turn is told on stderr."""
     results = [Result(flow) for flow in flows]
     for turn in range(turns):
         order = (BASELINE, PORT) if turn % 2 == 0 else (PORT, BASELINE)
         for driver in order:
             for result, value in zip(results, run_pair(driver, flows)):
                 (result.value if driver == PORT else result.baseline).append(value / 1e6)
-        if tell:
-            print(f"turn {turn + 1}: " + "  ".join(
-                f"{result.value[-1]:.1f}/{result.baseline[-1]:.1f}" for result in results),
-                file=sys.stderr, flush=True)
+        print(f"turn {turn + 1}: " + "  ".join(
+            f"{result.value[-1]:.1f}/{result.baseline[-1]:.1f}" for result in results),
+            file=sys.stderr, flush=True)
     return results
 
 
@@ -164,17 +166,13 @@ def rows(results: list[Result]) -> list[list[str]]:
     return table
 
 
-HEADER = ["flow", f"{BASELINE}, Mpps", f"{PORT}, Mpps", "ratio", "single runs", "bar", "stretch",
-          "verdict"]
-
-
 def main() -> int:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bench", help="not needed here")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
     parser.add_argument("--runs", type=int, default=5, help="of each driver")
-    args = parser.parse_args()
+    args = parse(parser)
     report.write(args.out, "pairs", HEADER, rows(measure(FLOWS, args.runs)))
     return 0
 

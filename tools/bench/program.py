@@ -5,7 +5,9 @@
 import argparse
 import csv
 import dataclasses
+import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -63,8 +65,10 @@ class Program:
             command += [word for port in ports for word in ("--port", port)]
             for number, shape in enumerate(shapes.values()):
                 command += ["--shape", f"name={number},{shape}"]
+            # What it makes for itself lies in the folder, so that it goes even if it is killed.
             done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                  text=True, check=False, timeout=TIMEOUT)
+                                  env={**os.environ, "TMPDIR": folder}, text=True, check=False,
+                                  timeout=TIMEOUT)
             if done.stderr or done.returncode != 0:
                 print(f"bench_burst: status {done.returncode}: {done.stderr.strip()[-300:]}",
                       file=sys.stderr)
@@ -98,6 +102,18 @@ def add_arguments(parser: argparse.ArgumentParser, samples: int = 11, runs: int 
     parser.add_argument("--samples", type=int, default=samples, help="of each port and shape")
     parser.add_argument("--runs", type=int, default=runs, help="the median counts")
     parser.add_argument("--simd", type=int, default=0, help="widest registers; 0: EAL's default")
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line. From here on a signal to end is an exception, so that what was started ends,
+    too, and folders go."""
+    def leave(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    args = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+    return args
 
 
 def from_arguments(args: argparse.Namespace) -> Program:

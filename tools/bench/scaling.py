@@ -114,7 +114,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     program.add_arguments(parser, samples=7)
     parser.add_argument("--only", default="", help="one of these: ports, regions, ring, guest, lazy")
-    args = parser.parse_args()
+    args = program.parse(parser)
     bench = program.from_arguments(args)
     for series in SERIES:
         if args.only in ("", series.name):

@@ -130,7 +130,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=5, help="runs of each driver in P cells")
     parser.add_argument("--cells", default="", help="only these, as S1,S2,T4")
     parser.add_argument("--name", default="scorecard", help="of the files that are left")
-    args = parser.parse_args()
+    args = program.parse(parser)
     if args.quick:
         args.runs, args.samples = 1, min(args.samples, QUICK_SAMPLES)
     cells = [cell for cell in CELLS if (not args.cells or cell.name in args.cells.split(","))

@@ -25,6 +25,7 @@ from harness.accel import accelerator  # noqa: E402
 from harness.errors import Failure, Skip  # noqa: E402
 from harness.guest import Guest  # noqa: E402
 from harness.lab import Lab  # noqa: E402
+from harness.pair import IPERF_PORT, wait_listening  # noqa: E402
 from harness.testpmd import Testpmd, socket_of  # noqa: E402
 from harness.wait import until  # noqa: E402
 from meter import Meter, Reading  # noqa: E402
@@ -122,8 +123,7 @@ class Demo:
 
     def transfer(self, source: str, target: str) -> None:
         self.guests[target].ok('pidof iperf3 >/dev/null || iperf3 -s -D')
-        until(lambda: self.guests[target].run('netstat -ltn | grep -q ":5201 "')[0] == 0, 10.0,
-              'iperf3', every=0.1)
+        wait_listening(self.guests[target], IPERF_PORT)
         output = self.act(f'iperf3 from guest {source} to guest {target}', source,
                           f'iperf3 -J -c {self.guests[target].address} -t {self.act_seconds}')
         received = json.loads(output)['end']['sum_received']

@@ -69,11 +69,37 @@ run_exit_commands()
 	exit "$status"
 }
 
+# run_beside COMMAND...: run it beside this shell, so that a signal that ends the one ends the other;
+# returns its status. Its standard input is /dev/null.
+BESIDE_PID=
+BESIDE_ENDS=
+
+run_beside()
+{
+	local status=0
+
+	if [ -z "$BESIDE_ENDS" ]; then
+		BESIDE_ENDS=1
+		on_exit end_beside
+	fi
+	"$@" </dev/null &
+	BESIDE_PID=$!
+	wait "$BESIDE_PID" || status=$?
+	BESIDE_PID=
+	return "$status"
+}
+
+end_beside()
+{
+	[ -z "$BESIDE_PID" ] || kill -TERM "$BESIDE_PID" 2>/dev/null || return 0
+	[ -z "$BESIDE_PID" ] || wait "$BESIDE_PID"
+}
+
 # Stamps. What setup.sh made is valid while the stamp of that name holds the same key; it is taken
 # away before work begins and written, in one step, when all of it is in place.
 stamp_is()
 {
-	local name=$1 key=$2 file=$DYNVHOST_DEPS/.stamps/$1
+	local key=$2 file=$DYNVHOST_DEPS/.stamps/$1
 
 	[ -f "$file" ] && [ "$(<"$file")" = "$key" ]
 }

@@ -56,22 +56,15 @@ time_limit()
 	echo "$seconds"
 }
 
-# run_suite KIND NAME COMMAND...: run one suite, show and record how it went; 1 when it failed. It
-# runs beside this shell, so that a signal reaches both.
-SUITE_PID=
-
+# run_suite KIND NAME COMMAND...: run one suite, show and record how it went; 1 when it failed.
 run_suite()
 {
-	local kind=$1 name=$2 status=0
+	local kind=$1 name=$2
 
 	shift 2
-	python3 "$DYNVHOST_ROOT/tools/lib/run_suite.py" --name "$name" \
+	run_beside python3 "$DYNVHOST_ROOT/tools/lib/run_suite.py" --name "$name" \
 		--timeout "$(time_limit "$kind")" --results "$RESULTS" \
-		--log "$BUILD/test-logs/${name//\//-}.log" -- "$@" &
-	SUITE_PID=$!
-	wait "$SUITE_PID" || status=$?
-	SUITE_PID=
-	return "$status"
+		--log "$BUILD/test-logs/${name//\//-}.log" -- "$@"
 }
 
 # report_speed BUILD: the quick form of tools/bench.sh, for people: what it finds is told and kept,
@@ -80,22 +73,13 @@ report_speed()
 {
 	local log=$BUILD/test-logs/bench.log status=0
 
-	timeout -k 5 170 python3 "$DYNVHOST_ROOT/tools/bench/scorecard.py" --quick --samples 3 \
-		--bench "$1/app/test-dynvhost/bench/bench_burst" --out "$BUILD/test-logs/bench" \
-		</dev/null >"$log" 2>&1 &
-	SUITE_PID=$!
-	wait "$SUITE_PID" || status=$?
-	SUITE_PID=
+	run_beside timeout -k 5 170 python3 "$DYNVHOST_ROOT/tools/bench/scorecard.py" --quick \
+		--samples 3 --bench "$1/app/test-dynvhost/bench/bench_burst" \
+		--out "$BUILD/test-logs/bench" >"$log" 2>&1 || status=$?
 	if [ "$status" = 0 ]; then
 		echo "report: beside net_vhost, $(tail -n 1 "$log") Table: $log"
 		grep -w below "$log" | sed '$d; s/^/report:   /' || true
 	else
 		echo "report: the speed was not measured (status $status), see $log"
 	fi
-}
-
-end_suite()
-{
-	[ -z "$SUITE_PID" ] || kill -TERM "$SUITE_PID" 2>/dev/null || return 0
-	[ -z "$SUITE_PID" ] || wait "$SUITE_PID"
 }

@@ -23,7 +23,7 @@ TOP = Path(__file__).resolve().parents[3]
 TEST_SECONDS = 40
 # Lines on standard error that drivers and libraries log.
 LOG_LINE = re.compile(r'[A-Z_]+: |net_\w+: |[\w-]+\(\): |\s')
-RUNS = re.compile(r'\bRIG_TEST\((test_\w+)\)')
+RUNS = re.compile(r'\b[A-Z]+_TEST\((test_\w+)\)')
 
 
 class Result(NamedTuple):

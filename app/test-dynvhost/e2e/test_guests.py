@@ -4,6 +4,7 @@
 """Two Linux guests with the kernel's own virtio-net driver, and testpmd between them."""
 
 from harness import eal, exposure, hugepages
+from harness.engines import BACKINGS
 from harness.errors import check
 from harness.lab import Lab
 from harness.pair import Pair
@@ -12,7 +13,6 @@ from harness.testpmd import Testpmd, socket_of
 from harness.wait import until
 
 GUEST_MB = 256
-BACKINGS = {'4 KiB pages': False, '2 MiB pages': True}
 
 
 def _bench(lab: Lab, hugetlb: bool) -> tuple[Testpmd, Pair]:

@@ -4,10 +4,9 @@
 """Secondary processes: they see the ports of the primary and what those count, and move nothing."""
 
 import re
-from pathlib import Path
 
 from harness import eal, hugepages
-from harness.errors import Skip, check
+from harness.errors import check
 from harness.exposure import mappings, memory_files
 from harness.lab import Lab
 from harness.pair import Chatter, Pair
@@ -21,15 +20,6 @@ SWITCH_MB = 128
 RUN_SECONDS = 60.0
 POOL = 'mb_pool_0'
 PROC_INFO = 'dpdk-proc-info'
-
-
-def _program(lab: Lab) -> Path:
-    """The test's own application."""
-    build = lab.settings.build
-    program = build / 'app/test-dynvhost/e2e/secondary' if build else None
-    if program is None or not program.exists():
-        raise Skip('DYNVHOST_BUILD does not say where the test programs are')
-    return program
 
 
 def _start(lab: Lab) -> tuple[Testpmd, Pair]:
@@ -49,7 +39,7 @@ def _numbers(output: str) -> dict[str, int]:
 
 def _join(lab: Lab, switch: Testpmd, name: str) -> Process:
     """A secondary process that has tried everything and stays."""
-    argv = [_program(lab), *switch.eal.secondary_argv(PEER_CPU), '--', POOL]
+    argv = [lab.test_program('secondary'), *switch.eal.secondary_argv(PEER_CPU), '--', POOL]
     process = lab.spawn(name, argv, switch.eal.environment)
     process.expect('^ready$', RUN_SECONDS)
     return process

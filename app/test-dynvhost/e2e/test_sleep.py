@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from harness import eal, hugepages
-from harness.errors import Skip, check
+from harness.errors import check
 from harness.lab import Lab
 from harness.process import Process
 from harness.settings import PEER_CPU, SWITCH_CPU
@@ -25,19 +25,11 @@ QUIET_SECONDS = 1.0
 QUIET_CPU_SECONDS = 0.1
 
 
-def _program(lab: Lab) -> Path:
-    build = lab.settings.build
-    program = build / 'app/test-dynvhost/e2e/sleeper' if build else None
-    if program is None or not program.exists():
-        raise Skip('DYNVHOST_BUILD does not say where the test programs are')
-    return program
-
-
 def _sleeper(lab: Lab, options: str) -> Process:
     """The application, asleep for the first time."""
     side = eal.Eal(lab, [eal.vdev(lab.settings, PORT, socket_of(lab, PORT), options)],
                    f'0@{SWITCH_CPU}')
-    process = lab.spawn('sleeper', [_program(lab), *side.argv()], side.environment)
+    process = lab.spawn('sleeper', [lab.test_program('sleeper'), *side.argv()], side.environment)
     process.expect('^sleeping 0$', 30.0)
     return process
 

@@ -247,5 +247,5 @@ class Guest:
 
 
 def _number(name: str) -> int:
-    """A byte for the MAC address that differs between the guests of a lab."""
+    """A byte for the MAC address: the guests of a lab must have names that make it differ."""
     return sum(name.encode()) % 256

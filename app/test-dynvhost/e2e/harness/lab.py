@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from .errors import Failure
+from .errors import Failure, Skip
 from .process import Process
 from .settings import Settings
 
@@ -50,6 +50,14 @@ class Lab:
 
     def path(self, name: str) -> Path:
         return self.dir / name
+
+    def test_program(self, name: str) -> Path:
+        """One of the end-to-end tests' own applications; Skip where they were not built."""
+        build = self.settings.build
+        program = build / 'app/test-dynvhost/e2e' / name if build else None
+        if program is None or not program.exists():
+            raise Skip('DYNVHOST_BUILD does not say where the test programs are')
+        return program
 
     def spawn(self, name: str, argv: Sequence[str | Path],
               env: Mapping[str, str] | None = None) -> Process:

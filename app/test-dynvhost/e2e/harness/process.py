@@ -94,9 +94,14 @@ class Process:
         return until(seen, timeout, f'{pattern!r} from {self.name}')
 
     def send(self, line: str) -> None:
+        """Type a line; Failure when nobody is there any more to read it."""
         assert self._child.stdin is not None
-        self._child.stdin.write(line.encode() + b'\n')
-        self._child.stdin.flush()
+        try:
+            self._child.stdin.write(line.encode() + b'\n')
+            self._child.stdin.flush()
+        except BrokenPipeError:
+            raise Failure(f'{self.name} {self.how_it_ended()} before it could be told '
+                          f'{line!r}') from None
 
     def signal(self, number: signal.Signals) -> None:
         if self.alive():

@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from .errors import Failure
+
 
 class Qmp:
     """One QMP connection, ready for commands once constructed."""
@@ -15,16 +17,20 @@ class Qmp:
     def __init__(self, path: Path, timeout: float = 10.0) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
-        self._socket.connect(str(path))
         self._lines = self._socket.makefile('r', encoding='utf-8')
         self._events: list[dict[str, Any]] = []
-        self._lines.readline()  # the greeting
-        self.execute('qmp_capabilities')
+        try:
+            self._socket.connect(str(path))
+            self._hear('its greeting')
+            self.execute('qmp_capabilities')
+        except BaseException:
+            self.close()
+            raise
 
     def _hear(self, after: str) -> dict[str, Any]:
         line = self._lines.readline()
         if not line:
-            raise ConnectionError(f'QEMU hung up on {after}')
+            raise Failure(f'QEMU hung up on {after}')
         return json.loads(line)
 
     def execute(self, command: str, **arguments: Any) -> Any:
@@ -34,7 +40,7 @@ class Qmp:
         while True:
             answer = self._hear(command)
             if 'error' in answer:
-                raise RuntimeError(f'{command}: {answer["error"]["desc"]}')
+                raise Failure(f'QEMU refuses {command}: {answer["error"]["desc"]}')
             if 'return' in answer:
                 return answer['return']
             self._events.append(answer)
