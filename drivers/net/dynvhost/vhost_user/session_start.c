@@ -17,6 +17,7 @@
 #include <linux/virtio_config.h>
 
 #include "../dynvhost_log.h"
+#include "defer.h"
 #include "notify.h"
 #include "session_priv.h"
 
@@ -243,6 +244,14 @@ session_has_late_rings(const struct dynvhost_session *session)
 	return false;
 }
 
+/** Notify the guest of what it may not have seen: who stops or moves a ring is the last to know. */
+static void
+start_settle_calls(const struct dynvhost_vq *vq)
+{
+	if (dynvhost_vq_defer_owes(vq))
+		dynvhost_notify(vq->call_fd);
+}
+
 void
 session_stop_ring(struct dynvhost_session *session, uint16_t index)
 {
@@ -250,6 +259,7 @@ session_stop_ring(struct dynvhost_session *session, uint16_t index)
 
 	if (!dynvhost_vq_is_started(vq))
 		return;
+	start_settle_calls(vq);
 	session->ring[index].base = dynvhost_vq_stop(vq);
 	session->ring[index].has_base = true;
 	DYNVHOST_LOG(proto, DEBUG, session->config.name, "ring %u stopped at 0x%x", index,
@@ -259,11 +269,15 @@ session_stop_ring(struct dynvhost_session *session, uint16_t index)
 int
 session_move_ring(struct dynvhost_session *session, uint16_t index)
 {
+	struct dynvhost_vq *vq = &session->config.vq[index];
 	struct dynvhost_vq_setup setup;
 	int rc;
 
 	rc = start_fill_setup(session, index, &setup);
-	return rc < 0 ? rc : dynvhost_vq_move(&session->config.vq[index], &setup);
+	if (rc < 0)
+		return rc;
+	start_settle_calls(vq);
+	return dynvhost_vq_move(vq, &setup);
 }
 
 void

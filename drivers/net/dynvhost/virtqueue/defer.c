@@ -55,3 +55,12 @@ dynvhost_vq_defer_check(struct dynvhost_vq *vq)
 	vq->defer.checked = vq->defer.seen;
 	return vq->format->wants_call(vq);
 }
+
+bool
+dynvhost_vq_defer_owes(const struct dynvhost_vq *vq)
+{
+	const uint32_t n = atomic_load_explicit(&vq->defer.unfenced, memory_order_acquire);
+
+	return dynvhost_vq_is_started(vq) && n != vq->defer.settled && n != vq->defer.checked &&
+	       vq->format->wants_call(vq);
+}

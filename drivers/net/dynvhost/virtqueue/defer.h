@@ -21,8 +21,8 @@
  * control is watching, the burst leaves the fence out and counts what it published so
  * (`unfenced`). Whoever comes next makes up for it: the next burst that finds nothing to do, with a
  * fence of its own, or control's tick, which puts a fence into every running thread (gate.h) once a
- * queue has stood still from one tick to the next. A notification can be late by two ticks, and is
- * never lost. With event indices drivers ask for a notification at any time: the fence stays.
+ * queue has stood still from one tick to the next, or before its ring stops or moves. A notification
+ * can be late by two ticks, and is never lost. With event indices drivers ask for a notification at any time: the fence stays.
  *
  *	burst:    used index = …;  (no fence)  wanted? no: unfenced++
  *	control:  unfenced stands still: membarrier; wanted? yes: notify
@@ -91,5 +91,12 @@ enum dynvhost_defer_look dynvhost_vq_defer_look(struct dynvhost_vq *vq);
  * dynvhost_gate_sync(). Control. @return whether the driver is to be notified.
  */
 bool dynvhost_vq_defer_check(struct dynvhost_vq *vq);
+
+/**
+ * Whether the driver is to be notified of what a queue has published without a fence and nobody has
+ * made up for. To be asked before a ring is stopped or moved, which forgets about it. The queue must
+ * be outside, by dynvhost_gate_sync(), whose barrier is the missing fence. Control.
+ */
+bool dynvhost_vq_defer_owes(const struct dynvhost_vq *vq);
 
 #endif /* DYNVHOST_DEFER_H */
