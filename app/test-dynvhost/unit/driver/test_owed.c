@@ -48,12 +48,7 @@ owed_publish(struct rig *rig)
 }
 
 /** What happens to the ring then. */
-enum owed_end {
-	OWED_STOP,
-	OWED_MOVE,
-	OWED_TABLE,
-	OWED_HANG_UP
-};
+enum owed_end { OWED_STOP, OWED_MOVE, OWED_TABLE, OWED_HANG_UP };
 
 static void
 owed_end(struct rig *rig, enum owed_end end)
