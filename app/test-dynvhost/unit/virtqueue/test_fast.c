@@ -8,8 +8,10 @@
  * packet losing its place, its bytes or its neighbours'.
  */
 
+#include <stdlib.h>
 #include <string.h>
 
+#include <rte_malloc.h>
 #include <rte_vect.h>
 
 #include "bed.h"
@@ -27,6 +29,8 @@ enum oddity {
 	ODD_CLOSED,   /**< buffer in pages that are not open */
 	ODD_MBUF,     /**< to the guest: packet of several mbufs; from it: a piece that is empty */
 	ODD_SHARED,   /**< to the guest: mbuf that somebody else holds too */
+	ODD_CLONE,    /**< to the guest: mbuf whose data is another's */
+	ODD_EXTERNAL, /**< to the guest: mbuf whose data lies in no mbuf */
 	ODDITIES
 };
 
@@ -254,6 +258,46 @@ unusual_buffer_from_the_guest_at_any_position(void **state)
 	}
 }
 
+/* The same packet in an mbuf that refers to the one given. */
+static struct rte_mbuf *
+clone_of(struct rte_mbuf *pkt)
+{
+	struct rte_mbuf *clone = rte_pktmbuf_clone(pkt, bed_pool());
+
+	assert_non_null(clone);
+	rte_pktmbuf_free(pkt);
+	return clone;
+}
+
+/* Buffers outside of mbufs that nobody has given back. */
+static unsigned int n_external;
+
+static void
+free_external(void *addr, void *opaque)
+{
+	free(opaque);
+	n_external--;
+}
+
+/* The same packet in memory that is no mbuf's. */
+static struct rte_mbuf *
+external_of(struct rte_mbuf *pkt)
+{
+	uint16_t len = BED_ROOM + sizeof(struct rte_mbuf_ext_shared_info) + sizeof(uint64_t);
+	struct rte_mbuf *m = rte_pktmbuf_alloc(bed_pool());
+	struct rte_mbuf_ext_shared_info *shared;
+	uint8_t *buf = malloc(len);
+
+	assert_true(m != NULL && buf != NULL);
+	shared = rte_pktmbuf_ext_shinfo_init_helper(buf, &len, free_external, buf);
+	assert_non_null(shared);
+	rte_pktmbuf_attach_extbuf(m, buf, 0, len, shared);
+	memcpy(rte_pktmbuf_append(m, pkt->data_len), rte_pktmbuf_mtod(pkt, void *), pkt->data_len);
+	rte_pktmbuf_free(pkt);
+	n_external++;
+	return m;
+}
+
 /* A packet for position @p i, in an unusual way if it is to be. */
 static struct rte_mbuf *
 packet_for(uint32_t i, bool odd, enum oddity oddity)
@@ -264,6 +308,10 @@ packet_for(uint32_t i, bool odd, enum oddity oddity)
 
 	if (odd && oddity == ODD_SHARED)
 		rte_mbuf_refcnt_update(pkt, 1);
+	if (odd && oddity == ODD_CLONE)
+		return clone_of(pkt);
+	if (odd && oddity == ODD_EXTERNAL)
+		return external_of(pkt);
 	return pkt;
 }
 
@@ -316,6 +364,7 @@ unusual_packet_for_the_guest_at_any_position(void **state)
 			if (shared != NULL)
 				assert_int_equal(rte_mbuf_refcnt_read(shared), 1);
 			rte_pktmbuf_free(shared);
+			assert_int_equal(n_external, 0);
 			bed_teardown(state);
 		}
 	}
@@ -375,6 +424,162 @@ mbufs_of_two_pools_go_home(void **state)
 	assert_true(bed->vq.ordinary >= 8);
 }
 
+/* More packets than any application has in one burst, and than there are in one round of an index. */
+enum { MANY = 4000, MANY_SIZE = 4096, MANY_LEN = 60 };
+
+static struct bed *
+open_many(uint16_t index)
+{
+	struct bed *bed = bed_open(&(struct bed_config){
+		.index = index,
+		.features = BED_V1,
+		.size = MANY_SIZE,
+		.start = UINT16_MAX - MANY / 2,
+		.mem.granule = 256 * GUEST_RAM_PAGE,
+	});
+
+	/* The first burst opens it all. */
+	for (unsigned int i = 0; i < 2; i++) {
+		if (index == BED_DEQUEUE) {
+			bed_send_plain(bed, MANY_LEN, 0);
+			assert_int_equal(bed_dequeue(bed, bed_pool(), 1), 1);
+			rte_pktmbuf_free(bed->pkts[0]);
+		} else {
+			bed_offer_plain(bed, BED_HDR_LEN + MANY_LEN);
+			assert_int_equal(
+				bed_enqueue(bed, bed_packet(bed_pool(), MANY_LEN, 0, 0)), 1);
+		}
+	}
+	while (bed_collect(bed, &(struct ring_used){0}))
+		;
+	return bed;
+}
+
+static void
+thousands_received_in_one_burst_around_the_ring(void **state)
+{
+	struct bed *bed = open_many(BED_DEQUEUE);
+	static struct rte_mbuf *pkts[UINT16_MAX];
+	static uint16_t head[MANY];
+	uint16_t i;
+
+	for (i = 0; i < MANY; i++)
+		head[i] = bed_send_plain(bed, MANY_LEN, i);
+	bed_freeze(bed);
+	assert_int_equal(bed->vq.dequeue(&bed->vq, bed_pool(), pkts, UINT16_MAX), MANY);
+	for (i = 0; i < MANY; i++) {
+		bed_expect_packet(pkts[i], MANY_LEN, i, BED_ROOM);
+		bed_expect_used(bed, head[i], 0);
+	}
+	bed_expect_memory(bed);
+	bed_expect_position(bed);
+	assert_in_range(bed->vq.ordinary, MANY - 1, MANY + 2);
+}
+
+static void
+thousands_sent_in_one_burst_around_the_ring(void **state)
+{
+	struct bed *bed = open_many(BED_ENQUEUE);
+	static struct rte_mbuf *pkts[MANY + 50];
+	static uint16_t head[MANY];
+	uint16_t i;
+
+	for (i = 0; i < MANY; i++)
+		head[i] = bed_offer_plain(bed, BED_HDR_LEN + MANY_LEN);
+	for (i = 0; i < RTE_DIM(pkts); i++)
+		pkts[i] = bed_packet(bed_pool(), MANY_LEN, 0, i);
+	bed_freeze(bed);
+	assert_int_equal(bed->vq.enqueue(&bed->vq, pkts, RTE_DIM(pkts)), MANY);
+	for (i = 0; i < MANY; i++)
+		bed_expect_delivered(bed, MANY_LEN, i, &head[i], 1);
+	bed_expect_memory(bed);
+	bed_expect_position(bed);
+	rte_pktmbuf_free_bulk(&pkts[MANY], RTE_DIM(pkts) - MANY);
+	assert_in_range(bed->vq.ordinary, MANY - 1, MANY + 2);
+}
+
+/* A packet whose seed is its length, in mbufs of @p room that have these flags; free it. */
+static void
+expect_in_room(struct rte_mbuf *pkt, uint32_t len, uint32_t room, uint64_t flags)
+{
+	uint8_t copy[BED_ROOM];
+	const struct rte_mbuf *m;
+
+	assert_int_equal(pkt->pkt_len, len);
+	assert_int_equal(pkt->nb_segs, (len + room - 1) / room);
+	for (m = pkt; m != NULL; m = m->next) {
+		assert_int_equal(m->ol_flags, flags);
+		assert_int_equal(rte_mbuf_refcnt_read(m), 1);
+		assert_int_equal(m->data_len, RTE_MIN(room, len));
+		memcpy(copy + pkt->pkt_len - len, rte_pktmbuf_mtod(m, void *), m->data_len);
+		len -= m->data_len;
+	}
+	assert_int_equal(len, 0);
+	assert_true(packet_matches(copy, pkt->pkt_len, pkt->pkt_len));
+	rte_pktmbuf_free(pkt);
+}
+
+/* Receive every length around that of a data room, and a few more, into mbufs of a pool. */
+static void
+expect_received_into(struct rte_mempool *pool, uint32_t room, uint64_t flags)
+{
+	const unsigned int full = rte_mempool_avail_count(pool);
+	struct bed *bed = open_bed(BED_DEQUEUE);
+	uint32_t len;
+
+	for (len = DYNVHOST_VQ_MIN_FRAME; len < room + 40 && len < BED_ROOM; len++) {
+		uint16_t head = bed_send_plain(bed, len, len);
+
+		bed_freeze(bed);
+		assert_int_equal(bed_dequeue(bed, pool, 32), 1);
+		assert_int_equal(rte_pktmbuf_tailroom(bed->pkts[0]), len < room ? room - len : 0);
+		expect_in_room(bed->pkts[0], len, room, flags);
+		bed_expect_used(bed, head, 0);
+		bed_expect_memory(bed);
+	}
+	assert_int_equal(rte_mempool_avail_count(pool), full);
+	bed_teardown(NULL);
+}
+
+static void
+mbufs_of_all_kinds_of_pools_take_what_fits(void **state)
+{
+	static const struct {
+		uint16_t private;
+		uint16_t room;
+	} kind[] = {{0, 64}, {64, 64}, {128, 65}, {0, 127}, {8, 128}, {192, 300}};
+
+	for (size_t i = 0; i < RTE_DIM(kind); i++) {
+		struct rte_mempool *pool = rte_pktmbuf_pool_create("kind", 63, 0, kind[i].private,
+			RTE_PKTMBUF_HEADROOM + kind[i].room, SOCKET_ID_ANY);
+
+		assert_non_null(pool);
+		expect_received_into(pool, kind[i].room, 0);
+		rte_mempool_free(pool);
+	}
+}
+
+static void
+mbufs_with_data_elsewhere_take_the_long_way(void **state)
+{
+	enum { ROOM = 200, ELEMENT = RTE_PKTMBUF_HEADROOM + ROOM, N = 63 };
+	struct rte_pktmbuf_extmem memory = {
+		.buf_ptr = rte_malloc("data", N * ELEMENT, RTE_CACHE_LINE_SIZE),
+		.buf_iova = RTE_BAD_IOVA,
+		.buf_len = N * ELEMENT,
+		.elt_size = ELEMENT,
+	};
+	struct rte_mempool *pool;
+
+	assert_non_null(memory.buf_ptr);
+	pool = rte_pktmbuf_pool_create_extbuf(
+		"elsewhere", N, 0, 0, ELEMENT, SOCKET_ID_ANY, &memory, 1);
+	assert_non_null(pool);
+	expect_received_into(pool, ROOM, RTE_MBUF_F_EXTERNAL);
+	rte_mempool_free(pool);
+	rte_free(memory.buf_ptr);
+}
+
 int
 main(void)
 {
@@ -388,6 +593,10 @@ main(void)
 		BED_TEST(all_of_an_ordinary_burst_goes_the_short_way),
 		BED_TEST(fault_behind_ordinary_packets_stops_the_queue_after_them),
 		BED_TEST(mbufs_of_two_pools_go_home),
+		BED_TEST(thousands_received_in_one_burst_around_the_ring),
+		BED_TEST(thousands_sent_in_one_burst_around_the_ring),
+		BED_TEST(mbufs_of_all_kinds_of_pools_take_what_fits),
+		BED_TEST(mbufs_with_data_elsewhere_take_the_long_way),
 	};
 
 	return bed_run(tests);
