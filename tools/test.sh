@@ -8,15 +8,17 @@
 #
 #   --long        full repeat counts
 #   --suite NAME  only these: lint, e2e, a kind of C tests (unit, conform, hostile, ...) or one of
-#                 them (unit_mem_table); "san" for all C tests with sanitizers, san/NAME for some
+#                 them (unit_mem_table); "san" for all C tests with sanitizers, san/NAME for some;
+#                 "libfuzzer" for all fuzz targets with libFuzzer, libfuzzer/NAME for some
 #   --fail-fast   stop at the first suite that fails; otherwise (--keep-going) all of them run
 #   --list        print the names of the suites; C tests are listed once they are built
 #
 # Sets up the machine first (tools/setup.sh test), which needs root if packages are missing. Builds
 # into build/ and, with address and undefined-behaviour sanitizers, into build-san/. The suites'
-# logs are in build/test-logs/. A run of everything ends with a report, the quick form of
-# tools/bench.sh, that neither passes nor fails. The exit status is 0 if something passed and nothing
-# failed.
+# logs are in build/test-logs/. libFuzzer, built into build-fuzz/, has a minute for each target and in
+# the long form a quarter of an hour; the short form of everything leaves it out. A run of everything
+# ends with a report, the quick form of tools/bench.sh, that neither passes nor fails. The exit status
+# is 0 if something passed and nothing failed.
 
 set -euo pipefail
 
@@ -79,13 +81,23 @@ wanted()
 need_plain_build()
 {
 	[ "${#WANTED[@]}" -gt 0 ] || return 0
-	printf '%s\n' "${WANTED[@]}" | grep -qvx 'lint\|lint/.*\|san\|san/.*'
+	printf '%s\n' "${WANTED[@]}" |
+		grep -qvx 'lint\|lint/.*\|san\|san/.*\|libfuzzer\|libfuzzer/.*'
 }
 
 need_sanitized_build()
 {
 	[ "${#WANTED[@]}" -gt 0 ] || return 0
 	printf '%s\n' "${WANTED[@]}" | grep -qx 'san\|san/.*'
+}
+
+need_fuzzer_build()
+{
+	if [ "${#WANTED[@]}" -gt 0 ]; then
+		printf '%s\n' "${WANTED[@]}" | grep -qx 'libfuzzer\|libfuzzer/.*'
+	else
+		[ "${DYNVHOST_TEST_LONG:-0}" = 1 ]
+	fi
 }
 
 # run KIND NAME COMMAND...: run a suite that is wanted; a failure ends the run only if asked for.
@@ -143,6 +155,20 @@ run_sanitized()
 		run_c_tests "$BUILD_SAN" san/ "${SANITIZED_KINDS[@]}"
 }
 
+run_libfuzzer()
+{
+	local program name
+
+	CC=clang-14 BUILD_TARGET=libfuzzer run build libfuzzer/build \
+		"$LIB/build_tap.sh" "$BUILD_FUZZ" "${FUZZER_OPTIONS[@]}" || return 0
+	for program in $(fuzzers "$BUILD_FUZZ"); do
+		name=${program##*/libfuzzer_}
+		! wanted libfuzzer "libfuzzer/$name" ||
+			run libfuzzer "libfuzzer/$name" "$LIB/fuzz_tap.sh" "$program" \
+				"${program%/*}/corpus/$name" "$(fuzz_seconds)" "$BUILD/test-logs/found" || true
+	done
+}
+
 run_e2e()
 {
 	[ "$BUILT" = 1 ] && wanted e2e && [ -f "$TESTS/e2e/run.py" ] || return 0
@@ -194,6 +220,9 @@ list_suites()
 			suite_of "$program"
 		done
 	done
+	for program in $(fuzzers "$BUILD_FUZZ"); do
+		echo "libfuzzer/${program##*/libfuzzer_}"
+	done
 	echo e2e
 }
 
@@ -209,6 +238,7 @@ main()
 		run_lint
 		! need_plain_build || run_plain
 		! need_sanitized_build || run_sanitized
+		! need_fuzzer_build || run_libfuzzer
 		run_e2e
 		[ "$BUILT" = 0 ] || [ "${#WANTED[@]}" -gt 0 ] || report_speed "$BUILD"
 		finish

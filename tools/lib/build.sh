@@ -27,9 +27,9 @@ configure_dir()
 	echo "$key" >"$dir/.dynvhost-key"
 }
 
-# build_dir DIR OPTION...: configure DIR if need be and build all of it; says what meson and ninja
-# say. Returns 1 when something does not build.
+# build_dir DIR OPTION...: configure DIR if need be and build all of it, or what BUILD_TARGET names;
+# says what meson and ninja say. Returns 1 when something does not build.
 build_dir()
 {
-	configure_dir "$@" && ninja -C "$1" </dev/null
+	configure_dir "$@" && ninja -C "$1" ${BUILD_TARGET:+"$BUILD_TARGET"} </dev/null
 }

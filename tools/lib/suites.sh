@@ -7,18 +7,22 @@
 #   lint     app/test-dynvhost/lint/*.sh and *.py
 #   C tests  test_KIND_NAME, anywhere below app/test-dynvhost of a build folder
 #   e2e      app/test-dynvhost/e2e/run.py
+# and, through fuzz_tap.sh, for as long as it is given:
+#   libfuzzer_NAME, in app/test-dynvhost/fuzz of a build folder
 # shellcheck shell=bash disable=SC2034 # the constants are for whoever sources this
 
 readonly BUILD=$DYNVHOST_ROOT/build
 readonly BUILD_SAN=$DYNVHOST_ROOT/build-san
+readonly BUILD_FUZZ=$DYNVHOST_ROOT/build-fuzz
 readonly SANITIZER_OPTIONS=(-Db_sanitize=address,undefined -Db_lundef=false)
+readonly FUZZER_OPTIONS=(-Dlibfuzzer=true "${SANITIZER_OPTIONS[@]}")
 readonly RESULTS=$BUILD/test-logs/results
 readonly TESTS=$DYNVHOST_ROOT/app/test-dynvhost
 
 # Kinds of C tests: those known come in this order, others after them. The first ones also run with
 # sanitizers.
 readonly C_KINDS=(unit conform hostile diff stress fuzz)
-readonly SANITIZED_KINDS=(unit conform hostile)
+readonly SANITIZED_KINDS=(unit conform hostile fuzz)
 
 # c_programs BUILD KIND: print the test programs of a kind; all of them if it is "*".
 c_programs()
@@ -36,6 +40,23 @@ c_kinds()
 	} | awk '!seen[$0]++'
 }
 
+# fuzzers BUILD: print the libFuzzer programs.
+fuzzers()
+{
+	[ -d "$1/app/test-dynvhost/fuzz" ] || return 0
+	find "$1/app/test-dynvhost/fuzz" -type f -executable -name 'libfuzzer_*' | sort
+}
+
+# fuzz_seconds: print how long libFuzzer has for each target.
+fuzz_seconds()
+{
+	if [ "${DYNVHOST_TEST_LONG:-0}" = 1 ]; then
+		echo 900
+	else
+		echo 60
+	fi
+}
+
 # suite_of PROGRAM: print the name of a C test program's suite, as in unit_mem_table.
 suite_of()
 {
@@ -47,6 +68,10 @@ time_limit()
 {
 	local seconds=180
 
+	if [ "$1" = libfuzzer ]; then
+		echo $(($(fuzz_seconds) + 120))
+		return 0
+	fi
 	case $1 in
 	build | lint) seconds=1200 ;;
 	diff) seconds=360 ;;
