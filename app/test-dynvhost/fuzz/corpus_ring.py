@@ -114,7 +114,17 @@ def wait() -> bytes:
     return pack("<BB", 12, 0x80)
 
 
-ALL = V1 | MRG | EVENT | INDIRECT
+
+def fill(gpa: int, length: int, flags: int, stride: int = 0) -> bytes:
+    """All descriptors of the ring, each so many bytes behind the last one."""
+    return pack("<BB", 13, stride) + piece(gpa, length) + pack("<BB", flags, 0)
+
+
+def table(at: int, eights: int, gpa: int, length: int, flags: int, stride: int = 0) -> bytes:
+    """Eight times as many entries of a table."""
+    return pack("<BHBB", 14, at, eights, stride) + piece(gpa, length) + pack("<BB", flags, 0)
+
+
 # A frame to TCP port 80 whose checksum is to be completed, behind a virtio header that says so.
 HEADER_CSUM = pack("<BBHHHHH", 1, 0, 0, 0, 34, 16, 0)
 HEADER_TSO = pack("<BBHHHHH", 1, 1, 54, 100, 34, 16, 0)
@@ -157,8 +167,20 @@ RECEIVING = {
     "table_that_loops": head(V1 | INDIRECT) + entry(0x9000, 0x5000, 8, NEXT, 0) +
     entry(0x9010, 0x5000, 8, NEXT, 0) + desc(0, 0x9000, 32, TABLE | AVAIL) + available(1) +
     dequeue(),
-    "table_of_a_thousand": head(V1 | INDIRECT) + desc(0, 0, 16 * 1025, TABLE | AVAIL) +
-    available(1) + dequeue(),
+    "table_of_a_thousand": head(V1 | INDIRECT) + table(0x8000, 127, 0x5000, 8, NEXT) +
+    desc(0, 0x8000, 16 * 1016, TABLE | AVAIL) + available(1) + dequeue(),
+    "table_of_too_many": head(V1 | INDIRECT) + table(0x8000, 130, 0x5000, 8, NEXT) +
+    desc(0, 0x8000, 16 * 1040, TABLE | AVAIL) + available(1) + dequeue(),
+    "chain_of_too_many": head(V1 | INDIRECT, size=5) + table(0x8000, 128, 0x5000, 8, NEXT) +
+    entry(0x8000 + 1023 * 16, 0x5000, 8) + fill(0x5000, 8, NEXT | AVAIL, 1) +
+    desc(9, 0x8000, 16 * 1024, TABLE | AVAIL) + available(10) + dequeue(),
+    "chain_of_pieces_over_borders": head(V1 | INDIRECT) +
+    table(0x9000, 127, BORDER - 4, 8, NEXT) + entry(0x9000 + 1015 * 16, BORDER - 4, 8) +
+    desc(0, 0x9000, 16 * 1016, TABLE | AVAIL) + available(1) + dequeue(),
+    "chain_through_all_of_the_ring": head(V1) + fill(0x5000, 8, NEXT | AVAIL, 8) +
+    desc(15, 0x5000, 8, AVAIL) + available(16) + dequeue(1),
+    "table_that_leads_out_of_itself": head(V1 | INDIRECT) + table(0x9000, 2, 0x5000, 32, NEXT, 8) +
+    desc(0, 0x9000, 16 * 4, TABLE | AVAIL) + available(1) + dequeue(),
     "chain_that_loops": head(V1, size=1) + desc(0, 0x5000, 8, NEXT | AVAIL, 1) +
     desc(1, 0x5000, 8, NEXT | AVAIL, 0) + available(2) + dequeue(),
     "chain_to_a_descriptor_out_of_the_ring": head(V1) + desc(0, 0x5000, 8, NEXT | AVAIL, 200) +

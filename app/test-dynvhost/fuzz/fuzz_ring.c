@@ -18,8 +18,10 @@
 #include "format.h"
 #include "fuzz.h"
 #include "mock.h"
+#include "net_hdr.h"
 #include "packet.h"
 #include "ring_guard.h"
+#include "ring_model.h"
 #include "ring_run.h"
 
 #define RING_MAX_BURST 40
@@ -47,6 +49,7 @@ enum ring_outcome {
 	RING_REFUSED,
 	RING_RARP,
 	RING_EXACT,
+	RING_MODELLED,
 	RING_BAD_LOOP,
 	RING_BAD_ADDRESS,
 	RING_BAD_RIGHT,
@@ -71,6 +74,7 @@ const char *const fuzz_outcomes[] = {
 	[RING_REFUSED] = "a ring is refused",
 	[RING_RARP] = "the guest is announced",
 	[RING_EXACT] = "each byte that was written is judged",
+	[RING_MODELLED] = "all that was received is judged",
 	[RING_BAD_LOOP] = "the ring stops: endless chain",
 	[RING_BAD_ADDRESS] = "the ring stops: address outside of memory",
 	[RING_BAD_RIGHT] = "the ring stops: wrong direction",
@@ -233,6 +237,19 @@ ring_take_packet(const struct bed *bed, const struct rte_mbuf *pkt)
 	fuzz_seen[RING_RECEIVED_SEGMENTS] += pkt->nb_segs > 1;
 }
 
+/* Whether the model knows all of what a burst that received must have done. */
+static bool
+ring_is_modelled(const struct ring_run *run, const struct ring_burst *burst)
+{
+	const struct dynvhost_vq *vq = &run->bed->vq;
+
+	return dynvhost_vq_is_started(vq) && vq->enabled && ring_guard.exact &&
+	       burst->fault == DYNVHOST_VQ_OK && burst->rarps == 0 &&
+	       vq->stats.no_mbuf == burst->stats.no_mbuf && !net_hdr_is_read(vq->offloads) &&
+	       !vq->app.linear_buffer && run->blocked[DYNVHOST_MEM_READ] == 0 &&
+	       run->blocked[DYNVHOST_MEM_WRITE] == 0;
+}
+
 static void
 ring_dequeue(struct ring_run *run)
 {
@@ -248,6 +265,10 @@ ring_dequeue(struct ring_run *run)
 	fuzz_check(bed->vq.stats.packets - burst.stats.packets == got);
 	for (i = 0; i < got; i++)
 		ring_take_packet(bed, bed->pkts[i]);
+	if (ring_is_modelled(run, &burst)) {
+		ring_model_judge(&ring_guard, bed, burst.position, n, bed->pkts, got);
+		fuzz_see(RING_MODELLED);
+	}
 	fuzz_seen[RING_RECEIVED_SHORT] += bed->vq.ordinary - burst.ordinary;
 	fuzz_seen[RING_RARP] += burst.rarps > bed->vq.n_rarps;
 	rte_pktmbuf_free_bulk(bed->pkts, got);
@@ -428,7 +449,7 @@ ring_hinder(struct ring_run *run)
 static void
 ring_step(struct ring_run *run)
 {
-	switch (fuzz_u8(&run->in) % 13) {
+	switch (fuzz_u8(&run->in) % 15) {
 	case 0:
 		ring_burst(run);
 		break;
@@ -465,8 +486,14 @@ ring_step(struct ring_run *run)
 	case 11:
 		ring_reset(run);
 		break;
-	default:
+	case 12:
 		ring_hinder(run);
+		break;
+	case 13:
+		ring_fill(run);
+		break;
+	default:
+		ring_write_table(run);
 		break;
 	}
 }

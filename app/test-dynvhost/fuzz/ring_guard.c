@@ -149,6 +149,17 @@ ring_guard_begin(struct ring_guard *guard, struct bed *bed)
 	bed_clear_log(bed);
 }
 
+FUZZ_UNWATCHED bool
+ring_guard_may_change(const struct ring_guard *guard, uint64_t gpa, uint64_t len)
+{
+	uint8_t rights = 0;
+	uint64_t i;
+
+	for (i = 0; i < len; i++)
+		rights |= guard->rights[gpa + i];
+	return (rights & (GUARD_OWN | GUARD_BUF)) != 0;
+}
+
 static bool
 guard_is_logged(const struct bed *bed, uint64_t gpa)
 {

@@ -38,6 +38,9 @@ void ring_guard_lay_out(struct guest_ram *ram);
 /** Before a burst: work out what it may write. */
 void ring_guard_begin(struct ring_guard *guard, struct bed *bed);
 
+/** Whether the burst may have written to these bytes, which lie in guest memory. */
+bool ring_guard_may_change(const struct ring_guard *guard, uint64_t gpa, uint64_t len);
+
 /** After it: compare. */
 void ring_guard_end(const struct ring_guard *guard, const struct bed *bed);
 

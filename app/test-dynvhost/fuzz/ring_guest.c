@@ -89,6 +89,45 @@ ring_write_entry(struct ring_run *run)
 		bed_write_entry(run->bed, gpa, &desc);
 }
 
+/* Descriptor after descriptor, each some bytes behind the last one. */
+static struct vring_desc
+ring_desc_of_many(struct vring_desc desc, uint8_t stride, uint16_t i)
+{
+	desc.addr += (uint64_t)stride * i;
+	desc.next = (uint16_t)(i + 1);
+	return desc;
+}
+
+void
+ring_fill(struct ring_run *run)
+{
+	const uint8_t stride = fuzz_u8(&run->in);
+	const struct vring_desc desc = ring_desc(run);
+	uint16_t i;
+
+	for (i = 0; i < run->bed->config.size; i++) {
+		const struct vring_desc each = ring_desc_of_many(desc, stride, i);
+
+		bed_rewrite(run->bed, i, &each, i);
+	}
+}
+
+void
+ring_write_table(struct ring_run *run)
+{
+	const uint64_t gpa = ring_gpa(run);
+	const uint16_t n = (uint16_t)(fuzz_u8(&run->in) * 8u);
+	const uint8_t stride = fuzz_u8(&run->in);
+	const struct vring_desc desc = ring_desc(run);
+	uint16_t i;
+
+	for (i = 0; i < n && gpa + (i + 1u) * sizeof(desc) <= GUARD_RAM; i++) {
+		const struct vring_desc each = ring_desc_of_many(desc, stride, i);
+
+		bed_write_entry(run->bed, gpa + i * sizeof(desc), &each);
+	}
+}
+
 void
 ring_write_bytes(struct ring_run *run)
 {

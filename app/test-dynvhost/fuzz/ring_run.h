@@ -31,6 +31,10 @@ void ring_write_wild(struct ring_run *run);
 /** An entry of a table, anywhere in memory. */
 void ring_write_entry(struct ring_run *run);
 
+/** All descriptors of the ring, and many entries of a table: alike, each leading to the next one. */
+void ring_fill(struct ring_run *run);
+void ring_write_table(struct ring_run *run);
+
 /** Bytes, anywhere in memory. */
 void ring_write_bytes(struct ring_run *run);
 
