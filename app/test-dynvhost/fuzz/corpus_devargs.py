@@ -30,6 +30,7 @@ STRINGS = {
     "number_with_space": "iface=/run/a,queues= 1",
     "number_with_junk": "iface=/run/a,mtu=1500x",
     "number_enormous": "iface=/run/a,mtu=99999999999999999999999999",
+    "mode_of_more_than_rights": "iface=/run/a,sock-mode=1777",
     "mode_not_octal": "iface=/run/a,sock-mode=0999",
     "segments_without_checksums": "iface=/run/a,tso=1,csum=0",
     "mode_unknown": "iface=/run/a,map-mode=magic",

@@ -30,10 +30,10 @@ def choose(what: int, modulus: int, ack: bool = False) -> int:
 def message(request: int, payload: bytes = b"", fds: bytes = b"", flags: int | None = None,
             size: int | None = None, ack: bool = False) -> bytes:
     """Any message; flags and size as they should be, if they are not given."""
-    how = len(fds) | (8 if ack else 0)
+    how = len(fds) | (8 if ack else 0) | (0x20 if len(payload) > 255 else 0)
     how |= (0x80 if flags is not None else 0) | (0x40 if size is not None else 0)
     return (pack("<BBBB", 0, 0, request, how) + (b"" if flags is None else pack("<I", flags)) +
-            fds + pack("<B", len(payload)) + (b"" if size is None else pack("<I", size)) + payload)
+            fds + pack("<B", len(payload) % 256) + (b"" if size is None else pack("<I", size)) + payload)
 
 
 def raw(data: bytes, fds: bytes = b"", served: bool = True) -> bytes:
@@ -53,9 +53,11 @@ def region(number: int, field: int | None = None, value: int | None = None,
             (b"" if value is None else pack("<Q", value)) + (b"" if fd is None else bytes([fd])))
 
 
-def table(*regions: bytes, ack: bool = False) -> bytes:
-    """SET_MEM_TABLE."""
-    return pack("<BBB", 0, 2, choose(len(regions), 9, ack)) + b"".join(regions)
+def table(*regions: bytes, ack: bool = False, short: bool = False) -> bytes:
+    """SET_MEM_TABLE, perhaps one fd short."""
+    how = next(byte for byte in range(256) if byte % 9 == len(regions) and
+               bool(byte & ACK) == ack and bool(byte & 0x40) == short)
+    return pack("<BBB", 0, 2, how) + b"".join(regions)
 
 
 def add_region(of: bytes, ack: bool = False) -> bytes:
@@ -186,12 +188,15 @@ INPUTS = {
     "message_of_wrong_version": UFFD + message(1, flags=2),
     "message_is_a_reply": UFFD + message(1, flags=5),
     "message_of_enormous_size": UFFD + message(2, size=0xffffffff),
+    "message_that_fills_the_next_fields": UFFD + message(1, b"\xff" * 500),
+    "message_larger_than_any": UFFD + message(9, b"\x01" * 400, flags=1),
     "message_too_short": UFFD + message(2, bytes(4)),
     "message_too_long": UFFD + message(1, bytes(8)),
     "message_unknown": UFFD + message(99, ack=True) + read(),
     "message_with_fds_it_must_not_have": UFFD + message(2, bytes(8), bytes([FD_EVENT, FD_ZERO])),
     "messages_in_one_piece": UFFD + raw(pack("<III", 1, 1, 0) * 20) + read(),
     "half_a_header": UFFD + raw(pack("<II", 1, 1)) + wait(19) + raw(pack("<I", 0)) + read(),
+    "half_a_message_by_pieces": UFFD + raw(b"\x01") + wait(20) + raw(bytes(3)) + wait(21),
     "half_a_payload": UFFD + raw(pack("<IIII", 2, 1, 8, 0)) + wait(22),
     "fds_with_the_payload": UFFD + raw(pack("<III", 2, 1, 8), served=False) +
     raw(bytes(8), bytes([FD_EVENT])),
@@ -201,6 +206,9 @@ INPUTS = {
     table(*REGIONS[:3], ack=True) + TRAFFIC,
     "table_without_the_rings": UFFD + start() + TRAFFIC + table(REGIONS[2], ack=True) + TRAFFIC +
     table(*REGIONS) + TRAFFIC,
+    "table_with_an_fd_missing": UFFD + start() + table(*REGIONS, short=True),
+    "table_of_more_regions_than_it_has": UFFD + start() + message(
+        5, pack("<II", 8, 0) + bytes(32), bytes([FD_MEMORY])),
     "table_of_no_regions": UFFD + start(ACKS) + table() + read(),
     "table_that_overlaps": UFFD + start(ACKS) + table(
         region(0), region(0, field=0, move=16), ack=True) + read(),

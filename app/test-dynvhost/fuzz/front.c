@@ -246,6 +246,54 @@ front_settle(struct front *front)
 	} while (dynvhost_session_is_parked(&backend->session) || backend->closing_since_us != 0);
 }
 
+bool
+front_breaks_frame(const struct vu_header *header, uint32_t n_fds)
+{
+	const uint32_t none = UINT32_MAX;
+	/* Bytes of a payload; where it may have several lengths, none. */
+	static const struct {
+		uint32_t request;
+		uint32_t size;
+		uint32_t fds; /* at most */
+	} frame[] = {
+		{VU_GET_FEATURES, 0, 0},
+		{VU_SET_FEATURES, 8, 0},
+		{VU_SET_OWNER, 0, 0},
+		{VU_RESET_OWNER, 0, 0},
+		{VU_SET_MEM_TABLE, UINT32_MAX, 8},
+		{VU_SET_VRING_NUM, 8, 0},
+		{VU_SET_VRING_ADDR, 40, 0},
+		{VU_SET_VRING_BASE, 8, 0},
+		{VU_GET_VRING_BASE, 8, 0},
+		{VU_SET_VRING_KICK, 8, 1},
+		{VU_SET_VRING_CALL, 8, 1},
+		{VU_SET_VRING_ERR, 8, 1},
+		{VU_GET_PROTOCOL_FEATURES, 0, 0},
+		{VU_SET_PROTOCOL_FEATURES, 8, 0},
+		{VU_GET_QUEUE_NUM, 0, 0},
+		{VU_SET_VRING_ENABLE, 8, 0},
+		{VU_SEND_RARP, 8, 0},
+		{VU_NET_SET_MTU, 8, 0},
+		{VU_SET_BACKEND_REQ_FD, 0, 1},
+		{VU_RESET_DEVICE, 0, 0},
+		{VU_GET_MAX_MEM_SLOTS, 0, 0},
+		{VU_ADD_MEM_REG, 40, 1},
+		{VU_REM_MEM_REG, 40, 1},
+		{VU_SET_STATUS, 8, 0},
+		{VU_GET_STATUS, 0, 0},
+	};
+	unsigned int i;
+
+	if ((header->flags & ~VU_FLAG_NEED_REPLY) != VU_VERSION || header->size > FRONT_MAX_PAYLOAD)
+		return true;
+	for (i = 0; i < RTE_DIM(frame) && frame[i].request != header->request; i++)
+		;
+	if (i == RTE_DIM(frame))
+		return false;
+	return n_fds > frame[i].fds || (frame[i].size != none && header->size != frame[i].size) ||
+	       (header->request == VU_SET_MEM_TABLE && header->size != 8 + 32 * n_fds);
+}
+
 void
 front_serve(struct front *front)
 {
@@ -293,6 +341,8 @@ front_connect(struct front *front)
 	fe_attach(&front->fe, pair[0]);
 	front->sent = 0;
 	front->replies = 0;
+	front->due = 0;
+	front->rambles = false;
 	fuzz_check(backend_take_conn(front->backend, pair[1], front->now_us) == 0);
 }
 
@@ -302,20 +352,72 @@ front_send(struct front *front, const void *bytes, size_t len, const int *fd, ui
 	/* A back-end that has hung up, or one that does not read any more. */
 	if (len == 0 || fe_try_send_bytes(&front->fe, bytes, len, fd, n_fds) != 0)
 		return;
+	front->rambles = true;
 	front->sent += 1 + len / sizeof(struct vu_header);
+}
+
+/* Replies that a message is due which has not ended the connection. */
+static unsigned int
+front_count_due(const struct front *front, const struct vu_header *header)
+{
+	const uint64_t agreed = front->backend->session.protocol_features;
+	const bool acked = (header->flags & VU_FLAG_NEED_REPLY) != 0;
+
+	switch (header->request) {
+	case VU_GET_FEATURES:
+	case VU_GET_PROTOCOL_FEATURES:
+	case VU_GET_QUEUE_NUM:
+	case VU_GET_VRING_BASE:
+	case VU_GET_MAX_MEM_SLOTS:
+	case VU_GET_STATUS:
+		return 1;
+	case VU_SET_LOG_BASE:
+		if (agreed >> VU_PF_LOG_SHMFD & 1)
+			return 1;
+		break;
+	case VU_IOTLB_MSG:
+		return acked;
+	default:
+		break;
+	}
+	return acked && (agreed >> VU_PF_REPLY_ACK & 1);
+}
+
+void
+front_say_as(struct front *front, const struct vu_header *header, const void *payload, size_t len,
+	const int *fd, uint32_t n_fds)
+{
+	const struct fe_message message = {
+		.header = *header,
+		.payload = payload,
+		.payload_len = len,
+		.fd = fd,
+		.n_fds = n_fds,
+	};
+	bool open;
+
+	if (fe_try_send(&front->fe, &message) != 0)
+		return;
+	front->sent += 1 + len / sizeof(*header);
+	front_serve(front);
+	open = front->backend->conn.fd >= 0;
+	/* All of it has been read, or as much as it takes to see that it is no good. */
+	if (!front->rambles && front_breaks_frame(header, n_fds) &&
+		(header->size <= len || header->size > FRONT_MAX_PAYLOAD))
+		fuzz_check(!open);
+	front->rambles |= header->size != len;
+	if (!front->rambles && open)
+		front->due += front_count_due(front, header);
 }
 
 void
 front_say(struct front *front, uint32_t request, uint32_t flags, const void *payload, size_t len,
 	const int *fd, uint32_t n_fds)
 {
-	struct fe_message message = fe_make(request, VU_VERSION | flags, payload, len);
+	const struct vu_header header = {
+		.request = request, .flags = VU_VERSION | flags, .size = (uint32_t)len};
 
-	message.fd = fd;
-	message.n_fds = n_fds;
-	if (fe_try_send(&front->fe, &message) == 0)
-		front->sent++;
-	front_serve(front);
+	front_say_as(front, &header, payload, len, fd, n_fds);
 }
 
 void
@@ -332,6 +434,8 @@ front_read(struct front *front)
 			fuzz_check(reply.header.size == sizeof(uint64_t));
 		fuzz_check(++front->replies <= front->sent);
 	}
+	if (!front->rambles && front->backend->conn.fd >= 0)
+		fuzz_check(front->replies == front->due);
 }
 
 /* --- an input's begin and end --- */

@@ -31,6 +31,8 @@
 #define FRONT_REGION   (64u << 10)
 #define FRONT_BUFFERS  0x10000u /**< gpa of a ring's buffers: one page each, one after the other */
 #define FRONT_LOG_SIZE 4096u
+/** The longest payload of any request: a configuration space (vhost-user.rst). */
+#define FRONT_MAX_PAYLOAD 268u
 
 /** Kinds of fds that a front-end may send. */
 enum front_fd {
@@ -69,6 +71,8 @@ struct front {
 	struct packed_ring packed[FRONT_RINGS];
 	unsigned int sent;    /**< messages of this connection, at most */
 	unsigned int replies; /**< that were read */
+	unsigned int due;     /**< replies, as long as it is known where messages end */
+	bool rambles;         /**< that is not known any more */
 	uint64_t now_us;
 };
 
@@ -85,19 +89,33 @@ void front_close(struct front *front);
 void front_connect(struct front *front);
 void front_hang_up(struct front *front);
 
+/**
+ * Whether a message breaks the frame of its request (vhost-user.rst), so that the connection must
+ * end. That a payload is as long as the header says is not judged here.
+ */
+bool front_breaks_frame(const struct vu_header *header, uint32_t n_fds);
+
 /** Have the back-end read and do what there is, and wait until it has. */
 void front_serve(struct front *front);
 
 /** Let time pass, and have the back-end look after things. */
 void front_wait(struct front *front, uint64_t us);
 
-/** Read and check what the back-end has answered. */
+/** Read and check what the back-end has answered: to each message that is due an answer, and once. */
 void front_read(struct front *front);
 
 /** Send bytes with fds, unless the back-end has hung up. They are not served yet. */
 void front_send(struct front *front, const void *bytes, size_t len, const int *fd, uint32_t n_fds);
 
-/** Send a message whose header says what its payload is, and have it served. */
+/**
+ * Send a message and have it served. One whose frame is wrong must end the connection.
+ *
+ * @param len  of the payload; the header may say something else.
+ */
+void front_say_as(struct front *front, const struct vu_header *header, const void *payload,
+	size_t len, const int *fd, uint32_t n_fds);
+
+/** As front_say_as(), with a header that agrees. */
 void front_say(struct front *front, uint32_t request, uint32_t flags, const void *payload,
 	size_t len, const int *fd, uint32_t n_fds);
 
