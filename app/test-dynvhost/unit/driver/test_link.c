@@ -46,7 +46,8 @@ on_event(uint16_t port, enum rte_eth_event_type type, void *arg, void *ret)
 
 	(void)arg;
 	(void)ret;
-	rte_eth_link_get_nowait(port, &link);
+	if (rte_eth_link_get_nowait(port, &link) < 0)
+		link.link_status = RTE_ETH_LINK_DOWN;
 	pthread_mutex_lock(&app.lock);
 	app.running++;
 	if (app.n < MAX_EVENTS)

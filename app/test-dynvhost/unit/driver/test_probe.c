@@ -22,6 +22,8 @@
 #include <rte_dev.h>
 #include <rte_lcore.h>
 #include <rte_malloc.h>
+#include <rte_thread.h>
+#include <rte_version.h>
 
 #include "drv_test.h"
 
@@ -118,10 +120,16 @@ WRAP(int, epoll_ctl, (int epfd, int op, int fd, struct epoll_event *event), (epf
 WRAP(int, eventfd, (unsigned int count, int flags), (count, flags), EMFILE, -1)
 WRAP(int, socket, (int domain, int type, int protocol), (domain, type, protocol), EMFILE, -1)
 WRAP(int, listen, (int fd, int backlog), (fd, backlog), EADDRINUSE, -1)
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0)
+WRAP(int, rte_thread_create_control,
+	(rte_thread_t * thread, const char *name, rte_thread_func run, void *arg),
+	(thread, name, run, arg), 0, -EAGAIN)
+#else
 WRAP(int, rte_ctrl_thread_create,
 	(pthread_t * thread, const char *name, const pthread_attr_t *attr, void *(*run)(void *),
 		void *arg),
 	(thread, name, attr, run, arg), 0, -EAGAIN)
+#endif
 WRAP(void *, calloc, (size_t n, size_t size), (n, size), ENOMEM, NULL)
 WRAP(char *, strdup, (const char *text), (text), ENOMEM, NULL)
 WRAP(void *, rte_zmalloc, (const char *type, size_t size, unsigned int align), (type, size, align),

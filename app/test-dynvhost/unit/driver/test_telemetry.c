@@ -35,6 +35,7 @@ int
 __wrap_rte_tel_data_add_dict_string(struct rte_tel_data *data, const char *name, const char *value);
 int __wrap_rte_tel_data_add_dict_int(struct rte_tel_data *data, const char *name, int value);
 int __wrap_rte_tel_data_add_dict_u64(struct rte_tel_data *data, const char *name, uint64_t value);
+int __wrap_rte_tel_data_add_dict_uint(struct rte_tel_data *data, const char *name, uint64_t value);
 int __wrap_rte_tel_data_add_array_int(struct rte_tel_data *data, int value);
 int __wrap_rte_tel_data_add_array_string(struct rte_tel_data *data, const char *value);
 int __wrap_rte_tel_data_add_array_container(
@@ -127,6 +128,13 @@ __wrap_rte_tel_data_add_dict_u64(struct rte_tel_data *data, const char *name, ui
 	(void)data;
 	write_down("%s=%" PRIu64 "\n", name, value);
 	return 0;
+}
+
+/** Its name since DPDK 23.03. */
+int
+__wrap_rte_tel_data_add_dict_uint(struct rte_tel_data *data, const char *name, uint64_t value)
+{
+	return __wrap_rte_tel_data_add_dict_u64(data, name, value);
 }
 
 int

@@ -149,7 +149,7 @@ control_fini(void)
 	dynvhost_notify_teardown();
 }
 
-static void *
+static DYNVHOST_THREAD_RESULT
 control_run(void *arg)
 {
 	struct epoll_event events[CONTROL_EVENTS_PER_ROUND];
@@ -183,7 +183,7 @@ control_run(void *arg)
 		control_fini();
 	}
 	pthread_mutex_unlock(&control.lock);
-	return NULL;
+	return 0;
 }
 
 /** Start the thread with the first back-end. Lock held. */

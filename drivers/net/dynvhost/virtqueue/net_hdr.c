@@ -412,7 +412,7 @@ net_pseudo_sum(const struct net_ask *ask, const uint8_t *l3, uint16_t l4_bytes)
 	if (ask->is_ipv4)
 		sum += rte_raw_cksum(&ipv4->src_addr, 2 * sizeof(ipv4->src_addr));
 	else
-		sum += rte_raw_cksum(ipv6->src_addr, 2 * sizeof(ipv6->src_addr));
+		sum += rte_raw_cksum(&ipv6->src_addr, 2 * sizeof(ipv6->src_addr));
 	return __rte_raw_cksum_reduce(sum);
 }
 
