@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026 The dynvhost authors
 #
-# Makes a Debian 12 machine able to build, test and demonstrate dynvhost.
+# Makes a Debian machine (12 or 13) able to build, test and demonstrate dynvhost.
 #
 # Usage: tools/setup.sh [--quiet] [build] [test] [demo]
 #

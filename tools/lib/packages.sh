@@ -16,7 +16,7 @@ readonly PACKAGES_DEMO=(
 readonly PACKAGES_TEST=(
 	"${PACKAGES_DEMO[@]}"
 	libcmocka-dev openvswitch-switch-dpdk python3-pyelftools
-	clang-14 clang-tidy clang-format libclang-rt-14-dev
+	clang clang-tidy clang-format libclang-rt-dev
 )
 
 readonly POLICY=/usr/sbin/policy-rc.d
