@@ -17,9 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / 'app' / 'test-dynvhost' / 'e2e')]
+sys.path[:0] = [str(HERE), str(HERE.parent / 'lib'),
+                str(HERE.parents[1] / 'app' / 'test-dynvhost' / 'e2e')]
 
 import report  # noqa: E402
+from amounts import size  # noqa: E402
 from harness import eal, settings  # noqa: E402
 from harness.accel import accelerator  # noqa: E402
 from harness.errors import Failure, Skip  # noqa: E402
@@ -127,7 +129,7 @@ class Demo:
         output = self.act(f'iperf3 from guest {source} to guest {target}', source,
                           f'iperf3 -J -c {self.guests[target].address} -t {self.act_seconds}')
         received = json.loads(output)['end']['sum_received']
-        self.tell(f'iperf3 {source} to {target}: {report.size(received["bytes"])} at '
+        self.tell(f'iperf3 {source} to {target}: {size(received["bytes"])} at '
                   f'{received["bits_per_second"] / 1e6:,.0f} Mbit/s')
 
     def verdict(self) -> str:

@@ -5,31 +5,12 @@
 
 from collections.abc import Sequence
 
+from amounts import share, size
 from meter import Reading
 from screen import Screen
 
 HEADINGS = ('', 'RAM', 'mapped now', 'peak', 'writable now', 'packets')
 WIDTHS = (12, 8, 19, 12, 19, 12)
-
-
-def size(count: int) -> str:
-    """Bytes with three digits that matter: 24 KiB, 1.53 MiB, 512 MiB."""
-    for unit in ('bytes', 'KiB', 'MiB'):
-        if count < 1024:
-            break
-        count /= 1024
-    else:
-        unit = 'GiB'
-    digits = 0 if count >= 100 or count == int(count) else 1 if count >= 10 else 2
-    return f'{count:.{digits}f} {unit}'
-
-
-def share(part: int, whole: int) -> str:
-    """A percentage that does not call a small part nothing, nor all but a little everything."""
-    percent = 100 * part / whole if whole else 0.0
-    if percent in (0, 100):
-        return f'{percent:.0f} %'
-    return f'{percent:.2f} %' if percent >= 0.01 else '<0.01 %'
 
 
 def _row(cells: Sequence[str]) -> str:
