@@ -48,6 +48,8 @@ setup_guest_kernel()
 	on_exit rm -rf "$new"
 	chmod 755 "$new"
 	dpkg-deb -x "$dir"/download/*.deb "$new" || die "cannot unpack the guest's kernel"
+	# Since Debian 13 what used to be in /lib is in /usr/lib.
+	[ -d "$new/lib" ] || ln -s usr/lib "$new/lib"
 	replace_dir "$new" "$target"
 	rm -rf "$dir"
 	stamp_set guest-kernel "$key"

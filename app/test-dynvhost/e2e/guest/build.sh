@@ -61,15 +61,17 @@ copy_module()
 	esac
 }
 
-# One flat folder of modules, and for each name in MODULES the order to load it in.
+# One flat folder of modules, and for each name in MODULES the order to load it in; nothing is loaded
+# for one that the kernel has built in.
 add_modules()
 {
-	local kernel_root=$1 root=$2 version name verb file base
+	local kernel_root=$1 root=$2 version name needed verb file base
 
 	version=$(ls "$kernel_root/lib/modules")
 	depmod -b "$kernel_root" "$version"
 	for name in "${MODULES[@]}"; do
-		modprobe -d "$kernel_root" -S "$version" --show-depends "$name" |
+		needed=$(modprobe -d "$kernel_root" -S "$version" --show-depends "$name") ||
+			fail "kernel $version has no module $name"
 		while read -r verb file; do
 			[ "$verb" = insmod ] || continue
 			base=${file##*/}
@@ -77,8 +79,7 @@ add_modules()
 			base=${base//-/_}
 			copy_module "$file" "$root/lib/modules/$base.ko"
 			echo "$base"
-		done >"$root/lib/modules/$name.order"
-		[ -s "$root/lib/modules/$name.order" ] || fail "kernel $version has no module $name"
+		done <<<"$needed" >"$root/lib/modules/$name.order"
 	done
 }
 
