@@ -17,8 +17,12 @@
  * tried again. Packets are taken in two passes over up to FAST_BATCH of them, so that the cache
  * misses of one overlap with the work on the others:
  *
- *	decode  judge each descriptor, find its host memory, prefetch
+ *	decode  judge each descriptor, find its host memory, prefetch what will be written
  *	move    write headers or mbufs, copy (fast_kernel.h, compiled for several kinds of CPU)
+ *
+ * What a guest sends is not prefetched here. The guest has only just written it and is at work on the
+ * next: lines that are fetched before their turn, or in vain, are lines it waits for when it comes to
+ * write them again. The loads of one copy do not wait for those before.
  *
  * Security model
  * --------------

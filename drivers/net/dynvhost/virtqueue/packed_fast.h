@@ -118,9 +118,7 @@ packed_fast_decode_rx(
 			&place, vq, gpa, word.len, word.len, DYNVHOST_MEM_READ, keep);
 		if (unlikely(job[i].guest == NULL))
 			break;
-		rte_prefetch0(job[i].guest);
 		job[i].guest += hdr_len;
-		rte_prefetch0(job[i].guest);
 		job[i].len = len;
 		job[i].id = word.id;
 	}

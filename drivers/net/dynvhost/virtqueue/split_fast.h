@@ -130,9 +130,7 @@ split_fast_decode_rx(
 			&place, vq, gpa, desc.len, desc.len, DYNVHOST_MEM_READ, keep);
 		if (unlikely(job[i].guest == NULL))
 			break;
-		rte_prefetch0(job[i].guest);
 		job[i].guest += hdr_len;
-		rte_prefetch0(job[i].guest);
 		job[i].len = len;
 	}
 	return i;
