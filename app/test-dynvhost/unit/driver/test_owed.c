@@ -8,6 +8,12 @@
  * the guest has asked for them just before, unseen, is played as in unit/virtqueue/test_defer.c.
  */
 
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+
 #include "defer.h"
 #include "drv_test.h"
 
@@ -116,6 +122,51 @@ test_guest_that_polls_is_not_told(void **state)
 	assert_int_equal(nic_calls(&rig->nic, NIC_TX(0)), 0);
 }
 
+/** How often the control thread has gone to sleep. */
+static unsigned long
+owed_sleeps_of_control(void)
+{
+	unsigned long sleeps = 0;
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *task;
+	char path[320], line[128];
+
+	assert_non_null(tasks);
+	while ((task = readdir(tasks)) != NULL) {
+		bool is_control = false;
+		FILE *status;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", task->d_name);
+		status = fopen(path, "re");
+		while (status != NULL && fgets(line, sizeof(line), status) != NULL) {
+			is_control |= strcmp(line, "Name:\tdynvhost\n") == 0;
+			if (is_control)
+				sscanf(line, "voluntary_ctxt_switches: %lu", &sleeps);
+		}
+		if (status != NULL)
+			fclose(status);
+	}
+	closedir(tasks);
+	return sleeps;
+}
+
+/** The processor it would wake up on belongs to others, a guest's perhaps. */
+static void
+test_control_sleeps_while_a_guest_that_polls_sends(void **state)
+{
+	struct rig *rig = rig_main();
+	unsigned long sleeps;
+	uint64_t end;
+
+	owed_open(rig);
+	sleeps = owed_sleeps_of_control();
+	assert_int_not_equal(sleeps, 0);
+	end = rte_rdtsc() + rte_get_tsc_hz() / 2;
+	while (rte_rdtsc() < end)
+		rig_exchange(rig, 0, 1);
+	assert_in_range(owed_sleeps_of_control() - sleeps, 0, 100);
+}
+
 int
 main(void)
 {
@@ -125,6 +176,7 @@ main(void)
 		RIG_TEST(test_guest_is_told_when_its_memory_changes),
 		RIG_TEST(test_guest_is_told_when_its_front_end_goes),
 		RIG_TEST(test_guest_that_polls_is_not_told),
+		RIG_TEST(test_control_sleeps_while_a_guest_that_polls_sends),
 	};
 
 	rig_program("unit_drv_owed", 60);

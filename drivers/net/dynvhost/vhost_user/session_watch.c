@@ -4,8 +4,13 @@
 
 /*
  * Notifications that bursts left to us (defer.h). Guests that never poll, and ports at rest, cost
- * nothing but the look at each of the back-end's ticks; while a queue leaves fences out, looks come
- * every millisecond, and a queue that has stood still since the last one is checked.
+ * nothing but the look at each of the back-end's ticks; while a queue that gives packets to the guest
+ * leaves fences out, looks come every millisecond, and a queue that has stood still since the last one
+ * is checked.
+ *
+ * A queue that takes packets from the guest is polled all the time, and makes up for a fence as soon
+ * as it finds nothing. Only where the application has turned away from it is it our turn, and the
+ * back-end's ticks will do: a thread that runs a thousand times in a second is somebody's processor.
  */
 
 #include "defer.h"
@@ -14,6 +19,13 @@
 
 /** From one look to the next while a queue is watched. */
 #define WATCH_STEP_US 1000
+
+/** Whether ring @p i is one on which the guest receives. virtio 1.2 §5.1.2 */
+static bool
+watch_is_to_guest(uint16_t i)
+{
+	return i % 2 == 0;
+}
 
 /** Check the queues that stand still, once everything they have published is visible. */
 static void
@@ -36,7 +48,7 @@ session_watch_calls(struct dynvhost_session *session)
 	for (uint16_t i = 0; i < session->config.n_rings; i++) {
 		enum dynvhost_defer_look look = dynvhost_vq_defer_look(&session->config.vq[i]);
 
-		if (look != DYNVHOST_DEFER_NOTHING)
+		if (look != DYNVHOST_DEFER_NOTHING && watch_is_to_guest(i))
 			session->watch_next_us = session->now_us + WATCH_STEP_US;
 		stands[i] = look == DYNVHOST_DEFER_STANDS;
 		any |= stands[i];

@@ -22,7 +22,8 @@
  * (`unfenced`). Whoever comes next makes up for it: the next burst that finds nothing to do, with a
  * fence of its own, or control's tick, which puts a fence into every running thread (gate.h) once a
  * queue has stood still from one tick to the next, or before its ring stops or moves. A notification
- * can be late by two ticks, and is never lost. With event indices drivers ask for a notification at any time: the fence stays.
+ * can be late by two ticks (session_watch.c), and is never lost. With event indices drivers ask for a
+ * notification at any time: the fence stays.
  *
  *	burst:    used index = …;  (no fence)  wanted? no: unfenced++
  *	control:  unfenced stands still: membarrier; wanted? yes: notify
