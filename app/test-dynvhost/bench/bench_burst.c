@@ -152,8 +152,9 @@ bench_print(const struct burst_shape *shape)
 		if (shape->dir == BURST_LOOP)
 			printf("  p99 %.0f ns, ratio %.3f", MIDDLE(p, tail), RATIO(p, tail));
 		else if (bench.two)
-			printf("  %.0f cyc, %.0f%% empty, %.0f%% stalls", MIDDLE(p, cycles),
-				100 * MIDDLE(p, empty), 100 * MIDDLE(p, stalls));
+			printf("  %.0f cyc, bursts of %.1f, %.0f%% empty, %.0f%% stalls",
+				MIDDLE(p, cycles), MIDDLE(p, burst), 100 * MIDDLE(p, empty),
+				100 * MIDDLE(p, stalls));
 		if (bench.two)
 			printf(", line %.0f ns", MIDDLE(p, round_trip));
 		printf("\n");

@@ -32,7 +32,7 @@
 #define BURST_MAX_LEN 1518u
 
 /** What the guest does with the bytes of a packet. */
-enum burst_touch { BURST_TOUCH_NONE, BURST_TOUCH_FIRST, BURST_TOUCH_ALL };
+enum burst_touch { BURST_TOUCH_NONE, BURST_TOUCH_FIRST, BURST_TOUCH_ALL, BURST_TOUCH_FETCH };
 
 /** Which way packets go. */
 enum burst_dir {
@@ -126,7 +126,8 @@ uint32_t burst_len(const struct burst_shape *shape, uint32_t i);
  *	format=split|packed        of the ring; split
  *	inorder, mrg, csum, event  =0|1, features that are negotiated; 0
  *	burst=1..256, ring=2..32768, buffers=N   32, 256 and 256
- *	touch=none|first|all       lines of a frame that the guest reads or writes; none
+ *	touch=none|first|all|fetch lines of a frame that the guest reads or writes; none. fetch: all, and
+ *	                           those it writes it asks for before, so that it is no bottleneck
  *	at=12..256                 where a frame is in its buffer; 128
  *	regions=1..509, page=4K|2M, memory=SIZE  one, 2M and what is needed
  *	ports=1..RTE_MAX_ETHPORTS  one
@@ -164,6 +165,7 @@ struct burst_sample {
 			    * loop: nanoseconds, the median */
 	double tail;       /**< loop: nanoseconds, the 99th percentile */
 	double cycles;     /**< two cores: cycles per packet in bursts that were not empty */
+	double burst;      /**< two cores: packets of a burst that was not empty */
 	double empty;      /**< two cores: share of bursts that moved nothing */
 	double stalls;     /**< two cores: share of the guest's turns that found nothing to do */
 	double round_trip; /**< two cores: nanoseconds, of a cache line */

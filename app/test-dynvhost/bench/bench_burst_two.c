@@ -142,6 +142,7 @@ burst_two(struct burst_port *port, const struct burst_shape *shape, const struct
 	pthread_join(thread, NULL);
 	sample.value = (double)host.packets / seconds / 1e6;
 	sample.cycles = (double)host.cycles / (double)RTE_MAX(host.packets, UINT64_C(1));
+	sample.burst = (double)host.packets / (double)RTE_MAX(host.polls - host.empty, UINT64_C(1));
 	sample.empty = (double)host.empty / (double)host.polls;
 	sample.stalls = (double)two.stalls / (double)RTE_MAX(two.turns, UINT64_C(1));
 	return sample;
