@@ -16,7 +16,7 @@ from harness.errors import Skip, check
 from harness.exposure import FileId, mappings, memory_files, reach
 from harness.guest import Guest
 from harness.lab import Lab
-from harness.pair import Chatter, Pair, wait_listening
+from harness.pair import Chatter, Pair, let_sockets_grow, unread_pages, wait_listening
 from harness.tap import case, note
 from harness.testpmd import Testpmd, socket_of
 from harness.wait import until
@@ -43,9 +43,6 @@ REPORT_SECONDS = 20.0
 KEEP_OPEN = {'mmap': '', 'uffd': NEVER_CLOSE}
 BACKLOG_SECONDS = 60.0
 DISCARD_PORT = 9
-# Room for all of it: bytes of one socket, pages of all.
-SOCKET_LIMITS = ' '.join(f'"{name}={3 * f"{limit} "}"' for name, limit in (
-    ('tcp_rmem', 4 * BACKLOG_MB << 20), ('tcp_mem', 4 * BACKLOG_MB << 8)))
 
 
 class Dimm:
@@ -195,11 +192,6 @@ def _free_mib(guest: Guest) -> int:
     return int(guest.ok("sed -n 's/^MemFree: *\\([0-9]*\\).*/\\1/p' /proc/meminfo")) >> 10
 
 
-def _socket_pages(guest: Guest) -> int:
-    """Pages that lie in the TCP sockets of a guest."""
-    return int(guest.ok("sed -n 's/^TCP:.* mem //p' /proc/net/sockstat"))
-
-
 def _open_many(switch: Testpmd, pair: Pair) -> int:
     """Have `a` take in a lot that nobody there reads, and throw it away; returns how many bytes the
     switch has open by then. Linux puts buffers and what user space writes to into different
@@ -208,7 +200,7 @@ def _open_many(switch: Testpmd, pair: Pair) -> int:
     wait_listening(pair.a, DISCARD_PORT)
     pair.b.ok(f'(dd if=/dev/zero bs=1M count={BACKLOG_MB} | nc {pair.a.address} {DISCARD_PORT}) '
               '>/dev/null 2>&1 &')
-    until(lambda: _socket_pages(pair.a) >= BACKLOG_MB << 8, BACKLOG_SECONDS, 'a long backlog',
+    until(lambda: unread_pages(pair.a) >= BACKLOG_MB << 8, BACKLOG_SECONDS, 'a long backlog',
           every=0.2)
     for guest, programs in ((pair.a, 'sleep'), (pair.b, 'nc')):
         guest.ok(f'killall {programs}; true')
@@ -256,8 +248,7 @@ def _balloon(lab: Lab, engine: str, hugetlb: bool) -> None:
     pair = Pair(lab, [socket_of(lab, port) for port in PORTS], only_a={
         'memory_mb': BALLOONED_MB, 'hugetlb': hugetlb, 'modules': ['virtio_balloon'],
         'devices': ['virtio-balloon-pci,free-page-reporting=on']})
-    pair.a.ok(f'for limit in {SOCKET_LIMITS}; do echo "${{limit#*=}}" '
-              '>/proc/sys/net/ipv4/${limit%%=*}; done')
+    let_sockets_grow(pair.a, BACKLOG_MB)
     chatter = Chatter(pair.a, pair.b.address)
     for _ in range(lab.settings.count(1, 2)):
         if not hugetlb:

@@ -29,7 +29,9 @@ from harness.errors import check
 from harness.guest import Guest
 from harness.lab import Lab
 from harness.ovs import OpenVSwitch
-from harness.pair import Chatter, fetch, ping, wait_listening
+from harness.pair import (
+    Chatter, fetch, let_sockets_grow, ping, unread_pages, wait_listening,
+)
 from harness.tap import case, note
 from harness.usage import check_no_more, usage
 from harness.wait import until
@@ -52,8 +54,6 @@ RARE_ECHOES = 3
 KERNEL = 'init_on_alloc=0'
 MIGRATE_SECONDS = 60.0
 READ_SECONDS = 20.0
-SOCKET_LIMITS = ' '.join(f'"{name}={3 * f"{limit} "}"' for name, limit in (
-    ('tcp_rmem', 4 * KEPT_MB << 20), ('tcp_mem', 4 * KEPT_MB << 8)))
 NEVER_CLOSE = ',map-idle-ms=0'
 # Pages that the emulated CPU may have written unnoticed.
 TORN_PAGES = 4
@@ -63,8 +63,7 @@ STRAY_KB = 2048
 
 def _keep_unread(guest: Guest) -> None:
     """Have a guest take in what is sent to it, and read it only when told to."""
-    guest.ok(f'for limit in {SOCKET_LIMITS}; do echo "${{limit#*=}}" '
-             '>/proc/sys/net/ipv4/${limit%%=*}; done')
+    let_sockets_grow(guest, KEPT_MB)
     guest.ok(f'nc -l -p {KEEP_PORT} -e sh -c '
              "'until [ -e /tmp/read ]; do sleep 0.1; done; cat >/tmp/kept' >/dev/null 2>&1 &")
     wait_listening(guest, KEEP_PORT)
@@ -74,12 +73,8 @@ def _send(sender: Guest, guest: Guest) -> None:
     """Send a guest what it is to keep, and wait until it has all of it."""
     sender.ok(f'dd if=/dev/urandom of=/tmp/sent bs=1M count={KEPT_MB} 2>/dev/null')
     sender.ok(f'nc {guest.address} {KEEP_PORT} </tmp/sent >/dev/null 2>&1 &')
-    until(lambda: _unread_pages(guest) >= KEPT_MB << 8, MIGRATE_SECONDS, 'all that was sent',
+    until(lambda: unread_pages(guest) >= KEPT_MB << 8, MIGRATE_SECONDS, 'all that was sent',
           every=0.2)
-
-
-def _unread_pages(guest: Guest) -> int:
-    return int(guest.ok("sed -n 's/^TCP:.* mem //p' /proc/net/sockstat"))
 
 
 def _read_kept(sender: Guest, guest: Guest) -> None:

@@ -94,6 +94,18 @@ def wait_listening(guest: Guest, port: int) -> None:
           f'a listener at port {port} of {guest.name}', every=0.1)
 
 
+def let_sockets_grow(guest: Guest, megabytes: int) -> None:
+    """Have the guest take in so much, and some more, that nobody reads: in one TCP socket, and in all
+    of them. The kernel's limits are bytes for the one and pages for the other."""
+    for name, limit in (('tcp_rmem', 4 * megabytes << 20), ('tcp_mem', 4 * megabytes << 8)):
+        guest.ok(f'echo "{limit} {limit} {limit}" >/proc/sys/net/ipv4/{name}')
+
+
+def unread_pages(guest: Guest) -> int:
+    """Pages that lie in the TCP sockets of a guest."""
+    return int(guest.ok("sed -n 's/^TCP:.* mem //p' /proc/net/sockstat"))
+
+
 def iperf(source: Guest, target: Guest, megabytes: int,
           look: Callable[[], object] = lambda: None, streams: int = 1) -> float:
     """Send so much over TCP, in so many streams, and `look` again and again meanwhile; returns
