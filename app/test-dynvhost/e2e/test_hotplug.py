@@ -32,8 +32,8 @@ PLUG_SECONDS = 10.0
 
 BALLOONED_MB = 256
 # What waits in a socket of the guest until it is thrown away; what a balloon leaves free after
-# that: less, so that it takes pages that were open; and what it gives back at first: these, for it
-# gives the last ones first.
+# that: less, so that it takes pages that were open; and what it gives back at first, which are
+# those that it took last.
 BACKLOG_MB = 32
 LEFT_MB = 16
 RETURNED_MB = 40

@@ -21,7 +21,7 @@ from pathlib import Path
 from harness import eal, hugepages
 from harness.engines import BACKINGS, ENGINES, REFUSAL, start_switch
 from harness.errors import Skip, check
-from harness.exposure import PAGE, Mapping, mappings, memory_files, reach
+from harness.exposure import PAGE, Mapping, mappings, memory_files, memory_of_guest, reach
 from harness.guest import Guest
 from harness.lab import Lab
 from harness.pair import Pair
@@ -64,7 +64,8 @@ class Secret:
         size = GUEST_MB << 20
         opened = _open_pages(switch, self.guest, self._page)
         closed = [page for page in range(0, size, self._page) if page not in opened]
-        with (open(_memory_path(self.guest), 'r+b') as file,
+        (path, _), *_ = memory_of_guest(self.guest.pid)
+        with (open(path, 'r+b') as file,
               mmap.mmap(file.fileno(), size) as memory):
             _write_word(memory, self.in_open, opened - self.rings, self._page)
             _write_word(memory, self.in_closed, closed[::len(closed) // CLOSED_SAMPLES], self._page)
@@ -78,13 +79,6 @@ def _write_word(memory: mmap.mmap, word: bytes, pages: Iterable[int], page_size:
     for page in pages:
         end = page + page_size
         memory[end - len(word):end] = word
-
-
-def _memory_path(guest: Guest) -> Path:
-    """Where the guest's memory file can be opened again."""
-    folder = Path(f'/proc/{guest.pid}/fd')
-    return next(entry for entry in folder.iterdir()
-                if os.readlink(entry).startswith('/memfd:memory-backend'))
 
 
 def _open_pages(switch: Testpmd, guest: Guest, page_size: int) -> set[int]:

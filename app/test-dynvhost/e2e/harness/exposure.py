@@ -77,18 +77,23 @@ class Mapping:
         return bool(self.flags & USERFAULT_FLAGS)
 
 
-def memory_files(pid: int) -> set[FileId]:
-    """The memory files a QEMU process holds: its guest's RAM."""
-    found = set()
+def memory_of_guest(pid: int) -> list[tuple[Path, os.stat_result]]:
+    """The memory files a QEMU process holds, its guest's RAM, and where each can be opened again."""
+    found = []
     for entry in Path(f'/proc/{pid}/fd').iterdir():
         try:
             name, status = os.readlink(entry), entry.stat()
         except FileNotFoundError:
             continue  # closed while we looked
         if name.startswith('/memfd:memory-backend'):
-            device = f'{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}'
-            found.add(FileId(device, status.st_ino))
+            found.append((entry, status))
     return found
+
+
+def memory_files(pid: int) -> set[FileId]:
+    """The same as smaps names them; of any process that may hold them."""
+    return {FileId(f'{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}', status.st_ino)
+            for _, status in memory_of_guest(pid)}
 
 
 def mappings(pid: int, files: Collection[FileId]) -> list[Mapping]:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import check
-from .exposure import PAGE
+from .exposure import PAGE, memory_of_guest
 
-BACKEND = '/memfd:memory-backend'
 CHUNK = 2 << 20
 
 
@@ -27,10 +26,9 @@ class Difference:
 
 
 def _memory_of(pid: int) -> Path:
-    found = [entry for entry in Path(f'/proc/{pid}/fd').iterdir()
-             if os.readlink(entry).startswith(BACKEND)]
+    found = memory_of_guest(pid)
     check(len(found) == 1, f'process {pid} has {len(found)} memory files')
-    return found[0]
+    return found[0][0]
 
 
 def _compare(offset: int, one: bytes, other: bytes) -> Iterator[Difference]:
