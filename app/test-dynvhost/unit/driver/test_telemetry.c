@@ -2,206 +2,25 @@
  * Copyright (c) 2026 The dynvhost authors
  */
 
-/*
- * Telemetry: what the commands say of a port in each state of its guest, and what they refuse. The
- * commands are called as EAL's telemetry thread calls them; their answers are written down as text
- * instead of JSON, one "key=value" per line.
- */
+/* Telemetry: what the commands say of a port in each state of its guest, and what they refuse. */
 
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
-
-#include <rte_telemetry.h>
+#include <string.h>
 
 #include "drv_test.h"
-
-/** The most that EAL keeps of a string, its end included (22.11). */
-#define MAX_STRING 128
-
-static struct {
-	char name[64];
-	telemetry_cb run;
-} command[8];
-static unsigned int n_commands;
-
-static char answer[16384];
-
-int __wrap_rte_telemetry_register_cmd(const char *cmd, telemetry_cb run, const char *help);
-int __wrap_rte_tel_data_start_dict(struct rte_tel_data *data);
-int __wrap_rte_tel_data_start_array(struct rte_tel_data *data, enum rte_tel_value_type type);
-int
-__wrap_rte_tel_data_add_dict_string(struct rte_tel_data *data, const char *name, const char *value);
-int __wrap_rte_tel_data_add_dict_int(struct rte_tel_data *data, const char *name, int value);
-int __wrap_rte_tel_data_add_dict_u64(struct rte_tel_data *data, const char *name, uint64_t value);
-int __wrap_rte_tel_data_add_dict_uint(struct rte_tel_data *data, const char *name, uint64_t value);
-int __wrap_rte_tel_data_add_array_int(struct rte_tel_data *data, int value);
-int __wrap_rte_tel_data_add_array_string(struct rte_tel_data *data, const char *value);
-int __wrap_rte_tel_data_add_array_container(
-	struct rte_tel_data *data, struct rte_tel_data *value, int keep);
-
-/** Called by the driver's constructors, before main(). */
-int
-__wrap_rte_telemetry_register_cmd(const char *cmd, telemetry_cb run, const char *help)
-{
-	(void)help;
-	snprintf(command[n_commands].name, sizeof(command[n_commands].name), "%s", cmd);
-	command[n_commands++].run = run;
-	return 0;
-}
-
-static void __attribute__((format(printf, 1, 2))) write_down(const char *format, ...)
-{
-	size_t at = strlen(answer);
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(answer + at, sizeof(answer) - at, format, args);
-	va_end(args);
-}
-
-int
-__wrap_rte_tel_data_start_dict(struct rte_tel_data *data)
-{
-	/* The answer itself has no room; what has some becomes part of it. */
-	if (data == NULL)
-		answer[0] = '\0';
-	return 0;
-}
-
-static enum rte_tel_value_type array_type;
-
-int
-__wrap_rte_tel_data_start_array(struct rte_tel_data *data, enum rte_tel_value_type type)
-{
-	(void)data;
-	array_type = type;
-	answer[0] = '\0';
-	return 0;
-}
-
-int
-__wrap_rte_tel_data_add_array_string(struct rte_tel_data *data, const char *value)
-{
-	(void)data;
-	assert_int_equal(array_type, RTE_TEL_STRING_VAL);
-	if (strlen(value) >= MAX_STRING)
-		fail_msg("would be cut short: %s", value);
-	write_down("%s\n", value);
-	return 0;
-}
-
-int
-__wrap_rte_tel_data_add_array_container(
-	struct rte_tel_data *data, struct rte_tel_data *value, int keep)
-{
-	(void)data;
-	assert_int_equal(array_type, RTE_TEL_CONTAINER);
-	assert_int_equal(keep, 0);
-	rte_tel_data_free(value);
-	write_down("\n");
-	return 0;
-}
-
-int
-__wrap_rte_tel_data_add_dict_string(struct rte_tel_data *data, const char *name, const char *value)
-{
-	(void)data;
-	if (strlen(value) >= MAX_STRING)
-		fail_msg("%s would be cut short: %s", name, value);
-	write_down("%s=%s\n", name, value);
-	return 0;
-}
-
-int
-__wrap_rte_tel_data_add_dict_int(struct rte_tel_data *data, const char *name, int value)
-{
-	(void)data;
-	write_down("%s=%d\n", name, value);
-	return 0;
-}
-
-int
-__wrap_rte_tel_data_add_dict_u64(struct rte_tel_data *data, const char *name, uint64_t value)
-{
-	(void)data;
-	write_down("%s=%" PRIu64 "\n", name, value);
-	return 0;
-}
-
-/** Its name since DPDK 23.03. */
-int
-__wrap_rte_tel_data_add_dict_uint(struct rte_tel_data *data, const char *name, uint64_t value)
-{
-	return __wrap_rte_tel_data_add_dict_u64(data, name, value);
-}
-
-int
-__wrap_rte_tel_data_add_array_int(struct rte_tel_data *data, int value)
-{
-	(void)data;
-	assert_int_equal(array_type, RTE_TEL_INT_VAL);
-	write_down("%d\n", value);
-	return 0;
-}
-
-static int
-ask(const char *cmd, const char *params)
-{
-	unsigned int i;
-
-	strcpy(answer, "nothing");
-	for (i = 0; i < n_commands; i++) {
-		if (strcmp(command[i].name, cmd) == 0)
-			return command[i].run(cmd, params, NULL);
-	}
-	fail_msg("there is no %s", cmd);
-	return -ENOENT;
-}
-
-static void
-ask_of_port(const char *cmd, uint16_t port)
-{
-	char params[16];
-
-	snprintf(params, sizeof(params), "%u", port);
-	assert_int_equal(ask(cmd, params), 0);
-}
-
-/** The value of a key in the answer. */
-static const char *
-value_of(const char *key)
-{
-	static char value[256];
-	char start[64];
-	const char *at;
-
-	snprintf(start, sizeof(start), "\n%s=", key);
-	at = strncmp(answer, start + 1, strlen(start) - 1) == 0 ? answer - 1
-								: strstr(answer, start);
-	if (at == NULL)
-		fail_msg("no %s in: %s", key, answer);
-	snprintf(value, sizeof(value), "%s", at + strlen(start));
-	*strchr(value, '\n') = '\0';
-	return value;
-}
-
-static uint64_t
-number_of(const char *key)
-{
-	return strtoull(value_of(key), NULL, 10);
-}
+#include "telemetry_text.h"
 
 static void
 expect_info(const struct test_port *port, const char *rest)
 {
 	char want[1024];
 
-	ask_of_port("/dynvhost/info", port->id);
+	tel_ask_of_port("/dynvhost/info", port->id);
 	snprintf(want, sizeof(want), "name=%s\niface=%s\nrole=server\n%s", port->name, port->path,
 		rest);
-	assert_string_equal(answer, want);
+	assert_string_equal(tel_answer, want);
 }
 
 static void
@@ -211,17 +30,17 @@ test_list_names_the_ports_there_are(void **state)
 	struct test_port one, two;
 	char want[32];
 
-	assert_int_equal(ask("/dynvhost/list", NULL), 0);
-	assert_string_equal(answer, "");
+	assert_int_equal(tel_ask("/dynvhost/list", NULL), 0);
+	assert_string_equal(tel_answer, "");
 	assert_int_equal(port_try_open(&one, &config), 0);
 	assert_int_equal(port_try_open(&two, &config), 0);
-	assert_int_equal(ask("/dynvhost/list", ""), 0);
+	assert_int_equal(tel_ask("/dynvhost/list", ""), 0);
 	snprintf(want, sizeof(want), "%u\n%u\n", one.id, two.id);
-	assert_string_equal(answer, want);
+	assert_string_equal(tel_answer, want);
 	port_close(&one);
-	assert_int_equal(ask("/dynvhost/list", NULL), 0);
+	assert_int_equal(tel_ask("/dynvhost/list", NULL), 0);
 	snprintf(want, sizeof(want), "%u\n", two.id);
-	assert_string_equal(answer, want);
+	assert_string_equal(tel_answer, want);
 	port_close(&two);
 }
 
@@ -237,9 +56,9 @@ test_port_that_is_none_of_ours_is_refused(void **state)
 
 	assert_int_equal(port_try_open(&port, &config), 0);
 	for (k = 0; k < RTE_DIM(cmd); k++) {
-		assert_int_equal(ask(cmd[k], NULL), -EINVAL);
+		assert_int_equal(tel_ask(cmd[k], NULL), -EINVAL);
 		for (i = 0; i < RTE_DIM(bad); i++)
-			assert_int_equal(ask(cmd[k], bad[i]), -EINVAL);
+			assert_int_equal(tel_ask(cmd[k], bad[i]), -EINVAL);
 	}
 	port_close(&port);
 }
@@ -258,14 +77,14 @@ test_info_says_what_a_port_waits_for(void **state)
 		"rings_started=0\nrings_enabled=0\nfeatures=0\nprotocol_features=0\n");
 	nic_negotiate(&rig->nic);
 	fe_set_features(&rig->fe, rig->nic.features, FE_OK);
-	ask_of_port("/dynvhost/info", rig->port.id);
-	assert_string_equal(value_of("waiting_for"), "SET_MEM_TABLE");
+	tel_ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(tel_value_of("waiting_for"), "SET_MEM_TABLE");
 	nic_send_memory(&rig->nic);
-	ask_of_port("/dynvhost/info", rig->port.id);
-	assert_string_equal(value_of("waiting_for"), "ring 0: SET_VRING_NUM");
+	tel_ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(tel_value_of("waiting_for"), "ring 0: SET_VRING_NUM");
 	nic_set_up_ring(&rig->nic, 0);
-	ask_of_port("/dynvhost/info", rig->port.id);
-	assert_string_equal(value_of("waiting_for"), "ring 1: SET_VRING_NUM");
+	tel_ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(tel_value_of("waiting_for"), "ring 1: SET_VRING_NUM");
 	nic_set_up_ring(&rig->nic, 1);
 	port_wait_link(&rig->port, true);
 
@@ -276,11 +95,12 @@ test_info_says_what_a_port_waits_for(void **state)
 		rig->nic.features, rig->nic.protocol_features);
 	expect_info(&rig->port, rest);
 	fe_set_vring_enable(&rig->fe, 1, 0, FE_OK);
-	ask_of_port("/dynvhost/info", rig->port.id);
-	assert_string_equal(value_of("waiting_for"), "ring 1: SET_VRING_ENABLE");
-	assert_string_equal(value_of("link"), "down");
+	tel_ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(tel_value_of("waiting_for"), "ring 1: SET_VRING_ENABLE");
+	assert_string_equal(tel_value_of("link"), "down");
 	fe_close(&rig->fe);
-	drv_wait((ask_of_port("/dynvhost/info", rig->port.id), number_of("connected")) == 0);
+	drv_wait(
+		(tel_ask_of_port("/dynvhost/info", rig->port.id), tel_number_of("connected")) == 0);
 	expect_info(&rig->port,
 		"link=down\nwaiting_for=a front-end to connect\nrefused=\nconnected=0\n"
 		"mtu=1500\nqueue_pairs=1\nrings_started=0\nrings_enabled=0\n"
@@ -295,11 +115,11 @@ test_info_names_both_numbers_when_queues_disagree(void **state)
 
 	rig_open(rig, &config);
 	fe_set_vring_enable(&rig->fe, 255, 1, FE_REFUSED);
-	ask_of_port("/dynvhost/info", rig->port.id);
-	assert_string_equal(value_of("refused"),
+	tel_ask_of_port("/dynvhost/info", rig->port.id);
+	assert_string_equal(tel_value_of("refused"),
 		"front-end uses 128 or more queue pairs, port has queues=1: ring 255 is left "
 		"unused, give both the same number");
-	assert_string_equal(value_of("link"), "up");
+	assert_string_equal(tel_value_of("link"), "up");
 }
 
 static void
@@ -309,29 +129,30 @@ test_mem_says_what_is_open(void **state)
 	uint64_t loadable, storable;
 
 	rig_prepare(rig, NULL);
-	ask_of_port("/dynvhost/mem", rig->port.id);
-	assert_int_equal(number_of("guest_bytes"), 0);
-	assert_int_equal(number_of("regions"), 0);
-	assert_int_equal(number_of("loadable_bytes"), 0);
+	tel_ask_of_port("/dynvhost/mem", rig->port.id);
+	assert_int_equal(tel_number_of("guest_bytes"), 0);
+	assert_int_equal(tel_number_of("regions"), 0);
+	assert_int_equal(tel_number_of("loadable_bytes"), 0);
 	rig_bring_up(rig);
 	rig_exchange(rig, 0, 16);
-	ask_of_port("/dynvhost/mem", rig->port.id);
-	loadable = number_of("loadable_bytes");
-	storable = number_of("storable_bytes");
-	assert_true(strlen(value_of("engine")) > 0);
-	assert_int_equal(number_of("regions"), 1);
-	assert_int_equal(number_of("guest_bytes"), RIG_RAM_SIZE);
+	tel_ask_of_port("/dynvhost/mem", rig->port.id);
+	loadable = tel_number_of("loadable_bytes");
+	storable = tel_number_of("storable_bytes");
+	assert_true(strlen(tel_value_of("engine")) > 0);
+	assert_int_equal(tel_number_of("regions"), 1);
+	assert_int_equal(tel_number_of("guest_bytes"), RIG_RAM_SIZE);
 	assert_in_range(storable, 4096, loadable);
 	assert_in_range(loadable, storable, RIG_RAM_SIZE);
-	assert_true(number_of("loadable_peak") >= loadable);
-	assert_true(number_of("opens") > 0);
-	assert_true(number_of("last_open_ns") > 0);
+	assert_true(tel_number_of("loadable_peak") >= loadable);
+	assert_true(tel_number_of("opens") > 0);
+	assert_true(tel_number_of("last_open_ns") > 0);
 	rig_hang_up(rig);
-	drv_wait((ask_of_port("/dynvhost/mem", rig->port.id), number_of("guest_bytes")) == 0);
-	assert_int_equal(number_of("loadable_bytes"), 0);
-	assert_int_equal(number_of("storable_bytes"), 0);
-	assert_int_equal(number_of("pinned_bytes"), 0);
-	assert_true(number_of("loadable_peak") >= loadable);
+	drv_wait((tel_ask_of_port("/dynvhost/mem", rig->port.id), tel_number_of("guest_bytes")) ==
+		 0);
+	assert_int_equal(tel_number_of("loadable_bytes"), 0);
+	assert_int_equal(tel_number_of("storable_bytes"), 0);
+	assert_int_equal(tel_number_of("pinned_bytes"), 0);
+	assert_true(tel_number_of("loadable_peak") >= loadable);
 }
 
 /** Pages of a plain guest, each followed by one that stays closed, behind rings and buffers. */
@@ -380,11 +201,11 @@ list_pages(uint16_t port, struct listing *listing)
 	memset(listing, 0, sizeof(*listing));
 	while (true) {
 		snprintf(params, sizeof(params), "%u,%u", port, listing->replies);
-		assert_int_equal(ask("/dynvhost/pages", params), 0);
-		if (answer[0] == '\0')
+		assert_int_equal(tel_ask("/dynvhost/pages", params), 0);
+		if (tel_answer[0] == '\0')
 			return;
 		listing->replies++;
-		for (line = strtok_r(answer, "\n", &rest); line != NULL;
+		for (line = strtok_r(tel_answer, "\n", &rest); line != NULL;
 			line = strtok_r(NULL, "\n", &rest))
 			note_run(listing, line);
 	}
@@ -433,8 +254,8 @@ test_pages_lists_what_the_page_tables_show(void **state)
 			assert_int_equal(listing.open[DYNVHOST_MEM_WRITE][page], k % 2 == 0);
 		}
 		assert_true(listing.runs > 512 && listing.replies > 1);
-		ask_of_port("/dynvhost/mem", rig->port.id);
-		assert_int_equal(listing.ring_bytes, number_of("pinned_bytes"));
+		tel_ask_of_port("/dynvhost/mem", rig->port.id);
+		assert_int_equal(listing.ring_bytes, tel_number_of("pinned_bytes"));
 		rig_close(rig);
 	}
 }
@@ -448,14 +269,14 @@ test_pages_of_a_port_without_a_guest_are_none(void **state)
 	char params[32];
 
 	assert_int_equal(port_try_open(&port, &config), 0);
-	ask_of_port("/dynvhost/pages", port.id);
-	assert_string_equal(answer, "");
+	tel_ask_of_port("/dynvhost/pages", port.id);
+	assert_string_equal(tel_answer, "");
 	snprintf(params, sizeof(params), "%u,99999999999999999999", port.id);
-	assert_int_equal(ask("/dynvhost/pages", params), 0);
-	assert_string_equal(answer, "");
+	assert_int_equal(tel_ask("/dynvhost/pages", params), 0);
+	assert_string_equal(tel_answer, "");
 	for (unsigned int i = 0; i < RTE_DIM(bad); i++) {
 		snprintf(params, sizeof(params), bad[i], port.id);
-		assert_int_equal(ask("/dynvhost/pages", params), -EINVAL);
+		assert_int_equal(tel_ask("/dynvhost/pages", params), -EINVAL);
 	}
 	port_close(&port);
 }
@@ -469,8 +290,8 @@ test_rings_say_what_they_wait_for(void **state)
 	rig_open(rig, &config);
 	rig_to_host(rig, 0, 100);
 	fe_get_vring_base(&rig->fe, 0);
-	ask_of_port("/dynvhost/rings", rig->port.id);
-	assert_string_equal(answer,
+	tel_ask_of_port("/dynvhost/rings", rig->port.id);
+	assert_string_equal(tel_answer,
 		"ring=0\nguest=receives\nsize=256\nformat=split\nstarted=0\nenabled=1\n"
 		"waiting_for=SET_VRING_ADDR\nkick_fd=0\ncall_fd=0\nerr_fd=0\npackets=0\n\n"
 		"ring=1\nguest=sends\nsize=256\nformat=split\nstarted=1\nenabled=1\n"
@@ -488,21 +309,21 @@ test_rings_come_in_pages(void **state)
 	assert_int_equal(port_try_open(&port, &config), 0);
 	for (page = 0, first = 0; page < 6; page++, first += n) {
 		char start[16];
-		const char *at = answer;
+		const char *at = tel_answer;
 
 		snprintf(params, sizeof(params), "%u,%u", port.id, page);
-		assert_int_equal(ask("/dynvhost/rings", params), 0);
+		assert_int_equal(tel_ask("/dynvhost/rings", params), 0);
 		for (n = 0; (at = strstr(at, "ring=")) != NULL; n++)
 			at++;
 		assert_int_equal(n, page == 0 ? 64 : page == 1 ? 16 : 0);
 		snprintf(start, sizeof(start), "ring=%u\n", first);
 		if (n != 0)
-			assert_memory_equal(answer, start, strlen(start));
-		assert_true(strlen(answer) < 12000);
+			assert_memory_equal(tel_answer, start, strlen(start));
+		assert_true(strlen(tel_answer) < 12000);
 	}
 	snprintf(params, sizeof(params), "%u,99999999999", port.id);
-	assert_int_equal(ask("/dynvhost/rings", params), 0);
-	assert_string_equal(answer, "");
+	assert_int_equal(tel_ask("/dynvhost/rings", params), 0);
+	assert_string_equal(tel_answer, "");
 	port_close(&port);
 }
 
@@ -510,16 +331,16 @@ test_rings_come_in_pages(void **state)
 static const char *
 event_from_end(unsigned int n)
 {
-	static char text[MAX_STRING];
-	size_t end = strlen(answer);
+	static char text[TEL_MAX_STRING];
+	size_t end = strlen(tel_answer);
 	size_t start = end;
 
 	do {
 		end = start > 0 ? start - 1 : 0;
-		for (start = end; start > 0 && answer[start - 1] != '\n'; start--)
+		for (start = end; start > 0 && tel_answer[start - 1] != '\n'; start--)
 			;
 	} while (n-- > 0);
-	snprintf(text, sizeof(text), "%.*s", (int)(end - start), answer + start);
+	snprintf(text, sizeof(text), "%.*s", (int)(end - start), tel_answer + start);
 	return text[0] == '2' && strlen(text) > 24 ? memmove(text, text + 24, strlen(text) - 23)
 						   : text;
 }
@@ -531,18 +352,18 @@ test_events_tell_why_a_link_is_down(void **state)
 
 	rig_prepare(rig, NULL);
 	fe_barrier(&rig->fe);
-	ask_of_port("/dynvhost/events", rig->port.id);
+	tel_ask_of_port("/dynvhost/events", rig->port.id);
 	assert_string_equal(event_from_end(0), "waiting for SET_FEATURES");
 	assert_string_equal(event_from_end(2), "connected");
 	nic_negotiate(&rig->nic);
 	fe_set_features(&rig->fe, rig->nic.features, FE_OK);
 	fe_set_vring_num(&rig->fe, 1, 77, FE_REFUSED);
-	ask_of_port("/dynvhost/events", rig->port.id);
+	tel_ask_of_port("/dynvhost/events", rig->port.id);
 	assert_string_equal(event_from_end(0), "waiting for SET_MEM_TABLE");
 	assert_string_equal(event_from_end(1),
 		"SET_VRING_NUM ring 1, 77: refused: split ring size 77 is not a power of two");
 	fe_set_vring_enable(&rig->fe, 2, 1, FE_REFUSED);
-	ask_of_port("/dynvhost/events", rig->port.id);
+	tel_ask_of_port("/dynvhost/events", rig->port.id);
 	assert_memory_equal(event_from_end(1),
 		"SET_VRING_ENABLE ring 2, 1: refused: front-end uses 2 or more queue pairs, port",
 		79);
@@ -550,12 +371,12 @@ test_events_tell_why_a_link_is_down(void **state)
 	nic_set_up_ring(&rig->nic, 0);
 	nic_set_up_ring(&rig->nic, 1);
 	port_wait_link(&rig->port, true);
-	ask_of_port("/dynvhost/events", rig->port.id);
+	tel_ask_of_port("/dynvhost/events", rig->port.id);
 	assert_string_equal(event_from_end(0), "SET_VRING_CALL ring 1: ok");
 	assert_string_equal(event_from_end(1), "link up");
 	assert_string_equal(event_from_end(2), "SET_VRING_KICK ring 1: ok");
 	rig_hang_up(rig);
-	ask_of_port("/dynvhost/events", rig->port.id);
+	tel_ask_of_port("/dynvhost/events", rig->port.id);
 	assert_string_equal(event_from_end(0), "waiting for a front-end to connect");
 	assert_string_equal(event_from_end(1), "link down");
 	assert_string_equal(event_from_end(2), "disconnected: it closed the socket");
@@ -570,15 +391,15 @@ test_events_that_repeat_are_one_and_old_ones_go(void **state)
 	rig_open(rig, NULL);
 	for (i = 0; i < 100; i++)
 		fe_set_owner(&rig->fe, FE_OK);
-	ask_of_port("/dynvhost/events", rig->port.id);
+	tel_ask_of_port("/dynvhost/events", rig->port.id);
 	assert_string_equal(event_from_end(0), "(100 times) SET_OWNER: ok");
 	for (i = 0; i < 100; i++)
 		fe_set_mtu(&rig->fe, 1000 + i, FE_OK);
-	ask_of_port("/dynvhost/events", rig->port.id);
+	tel_ask_of_port("/dynvhost/events", rig->port.id);
 	assert_string_equal(event_from_end(0), "NET_SET_MTU 1099: ok");
 	assert_string_equal(event_from_end(63), "NET_SET_MTU 1036: ok");
-	for (i = 0; answer[i] != '\0'; i++)
-		lines += answer[i] == '\n';
+	for (i = 0; tel_answer[i] != '\0'; i++)
+		lines += tel_answer[i] == '\n';
 	assert_int_equal(lines, 64);
 }
 
@@ -594,12 +415,12 @@ ask_all_the_time(void *arg)
 	(void)arg;
 	while (!__atomic_load_n(&asking_stops, __ATOMIC_RELAXED)) {
 		snprintf(params, sizeof(params), "%u", i++ % 3);
-		(void)ask("/dynvhost/list", NULL);
-		(void)ask("/dynvhost/info", params);
-		(void)ask("/dynvhost/mem", params);
-		(void)ask("/dynvhost/pages", params);
-		(void)ask("/dynvhost/rings", params);
-		(void)ask("/dynvhost/events", params);
+		(void)tel_ask("/dynvhost/list", NULL);
+		(void)tel_ask("/dynvhost/info", params);
+		(void)tel_ask("/dynvhost/mem", params);
+		(void)tel_ask("/dynvhost/pages", params);
+		(void)tel_ask("/dynvhost/rings", params);
+		(void)tel_ask("/dynvhost/events", params);
 	}
 	return NULL;
 }
