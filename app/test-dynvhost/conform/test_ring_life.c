@@ -8,6 +8,7 @@
  */
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -224,6 +225,34 @@ test_c51_stopped_ring_is_not_touched(void **state)
 }
 
 static void
+test_c51_stopped_receive_ring_is_not_touched(void **state)
+{
+	const struct rig_config config = {.nic = {.start_index = 65530}};
+	struct rig *rig = rig_main();
+	uint8_t *before = malloc(RIG_RAM_SIZE);
+	unsigned int i;
+
+	assert_non_null(before);
+	rig_open(rig, &config);
+	rig_exchange(rig, 0, 40);
+	assert_int_equal(fe_get_vring_base(&rig->fe, NIC_RX(0)), (uint16_t)(65530 + 40));
+	nic_calls(&rig->nic, NIC_RX(0));
+	guest_ram_read(&rig->ram, 0, before, RIG_RAM_SIZE);
+	for (i = 0; i < 20; i++) {
+		struct rte_mbuf *pkt = port_packet(&rig->port, 100, i, 0);
+
+		assert_int_equal(port_tx(&rig->port, 0, &pkt, 1), 0);
+	}
+	assert_memory_equal(guest_ram_at(&rig->ram, 0, RIG_RAM_SIZE), before, RIG_RAM_SIZE);
+	assert_int_equal(nic_calls(&rig->nic, NIC_RX(0)), 0);
+	free(before);
+
+	nic_set_up_ring(&rig->nic, NIC_RX(0));
+	port_wait_link(&rig->port, true);
+	rig_exchange(rig, 0, 32);
+}
+
+static void
 test_c51_stopped_ring_gives_its_fds_back(void **state)
 {
 	struct rig *rig = rig_main();
@@ -341,6 +370,7 @@ main(void)
 		RIG_TEST(test_c50_disabled_rings_drop_and_deliver_nothing),
 		RIG_TEST(test_c50_enable_takes_only_0_and_1),
 		RIG_TEST(test_c51_stopped_ring_is_not_touched),
+		RIG_TEST(test_c51_stopped_receive_ring_is_not_touched),
 		RIG_TEST(test_c51_stopped_ring_gives_its_fds_back),
 		RIG_TEST(test_c52_base_can_be_asked_for_again_and_before_a_start),
 		RIG_TEST(test_c53_stop_and_start_lose_and_double_nothing),

@@ -40,6 +40,10 @@ static const struct wire_shape wire_shapes[] = {
 	{VU_REM_MEM_REG, 40, 0, 0},
 	{VU_SET_STATUS, 8, 0, 0},
 	{VU_GET_STATUS, 0, 0, 0},
+	{VU_RESET_DEVICE, 0, 0, 0},
+	{VU_SEND_RARP, 8, 0, 0},
+	{VU_NET_SET_MTU, 8, 0, 1500},
+	{VU_SET_LOG_BASE, 16, 1, 4096},
 };
 #define WIRE_N_SHAPES (sizeof(wire_shapes) / sizeof(wire_shapes[0]))
 
