@@ -10,10 +10,12 @@
  * byte between them in the file, begins the second, which ends in the same page.
  */
 
+#include <pthread.h>
 #include <string.h>
 
 #include "bed.h"
 #include "fast.h"
+#include "mock.h"
 #include "packet.h"
 
 #define HUGE      GUEST_RAM_HUGEPAGE
@@ -417,6 +419,136 @@ idle_page_is_opened_again_to_send_to(void **state)
 	expect_opened_again(BED_ENQUEUE);
 }
 
+/* Bytes of the file by whose they are. */
+enum { OF_NOBODY = 0xee, OF_FIRST = 0x11, OF_SECOND = 0x33 };
+
+static void
+mark_regions(const struct bed *bed)
+{
+	memset(bed->ram.file[1].base, OF_NOBODY, FILE_SIZE);
+	memset(guest_ram_at(&bed->ram, FIRST, FIRST_SIZE), OF_FIRST, FIRST_SIZE);
+	memset(guest_ram_at(&bed->ram, SECOND, SECOND_SIZE), OF_SECOND, SECOND_SIZE);
+}
+
+static void
+expect_nobody_s_untouched(const struct bed *bed)
+{
+	const uint8_t *base = bed->ram.file[1].base;
+	const uint64_t begin = HUGE + FIRST_PHASE;
+	const uint64_t end = begin + FIRST_SIZE + SECOND_SIZE;
+
+	for (uint64_t i = 0; i < FILE_SIZE; i++)
+		if (i < begin || i >= end)
+			assert_int_equal(base[i], OF_NOBODY);
+}
+
+/* All bytes of a received packet are of one region; free it. */
+static void
+expect_of_one_region(struct rte_mbuf *pkt)
+{
+	const uint8_t *data = rte_pktmbuf_mtod(pkt, uint8_t *);
+
+	assert_true(data[0] == OF_FIRST || data[0] == OF_SECOND);
+	assert_int_equal(pkt->nb_segs, 1);
+	for (uint16_t i = 0; i < pkt->data_len; i++)
+		assert_int_equal(data[i], data[0]);
+	rte_pktmbuf_free(pkt);
+}
+
+struct racer {
+	struct bed *bed;
+	_Atomic bool stop;
+};
+
+/*
+ * Write a descriptor that ends with a region, so that its length and any other address, or its address
+ * and any greater length, reach beyond; or, now and then, one around some border.
+ */
+static void
+scribble(struct bed *bed, uint16_t i, uint64_t *x)
+{
+	static const uint64_t borders[] = {FIRST, BORDER, FIRST_END, SECOND, SECOND_END};
+	struct vring_desc desc = {.len = BED_HDR_LEN + 20 + (uint32_t)(*x >> 33) % 400};
+
+	*x = *x * 6364136223846793005ULL + 1442695040888963407ULL;
+	desc.addr = (i % 2 != 0 ? FIRST_END : SECOND_END) - desc.len;
+	if ((*x >> 16 & 63) == 0)
+		desc.addr = borders[(*x >> 8) % RTE_DIM(borders)] + (*x >> 40) % 1000 - 500;
+	desc.flags = receives(bed) ? 0 : VRING_DESC_F_WRITE;
+	/* With the two bits that make a packed descriptor available, or not. */
+	if (bed_format.packed)
+		desc.flags |= (uint16_t)(*x >> 50 & 0x8080);
+	bed_rewrite(bed, i, &desc, i);
+}
+
+/* A guest's other processor. */
+static void *
+race(void *arg)
+{
+	struct racer *racer = arg;
+	uint64_t x = 1;
+
+	while (!atomic_load(&racer->stop))
+		scribble(racer->bed, (uint16_t)((x >> 20) % racer->bed->config.size), &x);
+	return NULL;
+}
+
+static void
+move_while_it_races(struct bed *bed, uint64_t *x)
+{
+	struct rte_mbuf *pkts[MAX];
+	uint16_t i, done;
+
+	for (i = 0; i < bed->config.size; i++)
+		scribble(bed, i, x);
+	bed_force_available(bed, bed->config.size);
+	if (receives(bed)) {
+		done = bed_dequeue(bed, bed_pool(), MAX);
+		for (i = 0; i < done; i++)
+			expect_of_one_region(bed->pkts[i]);
+	} else {
+		for (i = 0; i < MAX; i++)
+			pkts[i] = bed_packet(bed_pool(), 60 + 10 * i, 0, i);
+		done = bed->vq.enqueue(&bed->vq, pkts, MAX);
+		rte_pktmbuf_free_bulk(&pkts[done], MAX - done);
+	}
+	if (bed->vq.fault == DYNVHOST_VQ_OK)
+		return;
+	bed_unmark(bed);
+	bed_restart(bed);
+}
+
+static void
+expect_borders_hold(uint16_t index)
+{
+	struct bed *bed = open_bed(index);
+	struct racer racer = {.bed = bed};
+	uint64_t deadline = mock_now_ms() + 500;
+	uint64_t x = 2;
+	pthread_t thread;
+
+	mark_regions(bed);
+	assert_int_equal(pthread_create(&thread, NULL, race, &racer), 0);
+	while (mock_now_ms() < deadline)
+		move_while_it_races(bed, &x);
+	atomic_store(&racer.stop, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	expect_nobody_s_untouched(bed);
+	assert_true(bed->vq.ordinary > 1000);
+}
+
+static void
+changing_descriptors_give_away_nothing_from_beyond_a_region(void **state)
+{
+	expect_borders_hold(BED_DEQUEUE);
+}
+
+static void
+changing_descriptors_write_nothing_beyond_a_region(void **state)
+{
+	expect_borders_hold(BED_ENQUEUE);
+}
+
 int
 main(void)
 {
@@ -436,6 +568,8 @@ main(void)
 		BED_TEST(page_that_is_open_for_reading_is_not_sent_to),
 		BED_TEST(idle_page_is_opened_again_to_receive_from),
 		BED_TEST(idle_page_is_opened_again_to_send_to),
+		BED_TEST(changing_descriptors_give_away_nothing_from_beyond_a_region),
+		BED_TEST(changing_descriptors_write_nothing_beyond_a_region),
 	};
 
 	return bed_run(tests);
