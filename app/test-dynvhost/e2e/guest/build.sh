@@ -36,6 +36,22 @@ add_busybox()
 	echo '127.0.0.1 localhost' >"$root/etc/hosts"
 }
 
+add_library()
+{
+	mkdir -p "$1${2%/*}"
+	cp -L "$2" "$1$2"
+}
+
+# What the dynamic linker names for no program, and the C library loads when a thread is cancelled.
+add_libgcc()
+{
+	local library
+
+	library=$(/sbin/ldconfig -p | awk '$1 == "libgcc_s.so.1" && /x86-64/ && !n++ { print $NF }')
+	[ -n "$library" ] || fail "libgcc_s.so.1 is not installed"
+	add_library "$1" "$library"
+}
+
 # A program and the libraries and loader the dynamic linker names for it, at the same paths.
 add_program()
 {
@@ -45,8 +61,7 @@ add_program()
 	rm -f "$root/bin/$program"
 	cp -L "$path" "$root/bin/$program"
 	ldd "$path" | grep -o '/[^ ]*' | while read -r library; do
-		mkdir -p "$root${library%/*}"
-		cp -L "$library" "$root$library"
+		add_library "$root" "$library"
 	done
 }
 
@@ -97,6 +112,7 @@ main()
 	for program in "${PROGRAMS[@]}"; do
 		add_program "$root" "$program"
 	done
+	add_libgcc "$root"
 	add_modules "$kernel_root" "$root"
 	install -m 755 "$HERE/init" "$root/init"
 	install -m 755 "$HERE/shell" "$root/bin/shell"
