@@ -174,6 +174,9 @@ RECEIVING = {
     "chain_of_too_many": head(V1 | INDIRECT, size=5) + table(0x8000, 128, 0x5000, 8, NEXT) +
     entry(0x8000 + 1023 * 16, 0x5000, 8) + fill(0x5000, 8, NEXT | AVAIL, 1) +
     desc(9, 0x8000, 16 * 1024, TABLE | AVAIL) + available(10) + dequeue(),
+    "chain_of_too_many_hops": head(V1 | INDIRECT, size=5) + table(0x8000, 128, 0x5000, 8, NEXT) +
+    entry(0x8000 + 1023 * 16, 0x5000, 8) + fill(0x5000, 0, NEXT | AVAIL, 1) +
+    desc(9, 0x8000, 16 * 1024, TABLE | AVAIL) + available(10) + dequeue(),
     "chain_of_pieces_over_borders": head(V1 | INDIRECT) +
     table(0x9000, 127, BORDER - 4, 8, NEXT) + entry(0x9000 + 1015 * 16, BORDER - 4, 8) +
     desc(0, 0x9000, 16 * 1016, TABLE | AVAIL) + available(1) + dequeue(),

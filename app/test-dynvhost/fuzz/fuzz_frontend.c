@@ -281,6 +281,22 @@ frontend_set_log(struct frontend_run *run)
 	front_say(run->front, VU_SET_LOG_BASE, frontend_flags(how), &log, sizeof(log), &fd, 1);
 }
 
+/* No ring runs in a range whose translation was taken back. */
+static void
+frontend_expect_invalid(const struct front *front, uint64_t iova, uint64_t size)
+{
+	const struct dynvhost_session *session = &front->backend->session;
+	uint32_t i;
+
+	for (i = 0; i < FRONT_RINGS; i++) {
+		if (dynvhost_vq_is_started(&front->vq[i]) && front->vq[i].view->iotlb != NULL &&
+			size <= UINT64_MAX - iova)
+			fuzz_check(session->ring[i].desc_uva - iova >= size &&
+				   session->ring[i].avail_uva - iova >= size &&
+				   session->ring[i].used_uva - iova >= size);
+	}
+}
+
 /* A translation, of an iova to itself or elsewhere, in pages. */
 static void
 frontend_translate(struct frontend_run *run)
@@ -301,6 +317,8 @@ frontend_translate(struct frontend_run *run)
 	if (how & 0x40)
 		iotlb.iova = fuzz_u64(&run->in);
 	front_say(run->front, VU_IOTLB_MSG, frontend_flags(how), &iotlb, sizeof(iotlb), NULL, 0);
+	if (iotlb.type == VU_IOTLB_INVALIDATE)
+		frontend_expect_invalid(run->front, iotlb.iova, iotlb.size);
 }
 
 /* --- guest and host --- */

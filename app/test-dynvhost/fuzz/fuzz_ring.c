@@ -199,6 +199,8 @@ ring_end_burst(struct ring_run *run, const struct ring_burst *burst)
 
 	ring_guard_end(&ring_guard, bed);
 	fuzz_seen[RING_EXACT] += ring_guard.exact;
+	if (ring_guard.exact && dynvhost_vq_is_started(vq))
+		ring_model_judge_used(&ring_guard, bed, burst->position);
 	if (dynvhost_vq_is_started(vq) && bed_format.packed)
 		fuzz_check(vq->packed.pos.slot < bed->setup.size);
 	else if (dynvhost_vq_is_started(vq))

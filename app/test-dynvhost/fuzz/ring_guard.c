@@ -149,15 +149,28 @@ ring_guard_begin(struct ring_guard *guard, struct bed *bed)
 	bed_clear_log(bed);
 }
 
-FUZZ_UNWATCHED bool
-ring_guard_may_change(const struct ring_guard *guard, uint64_t gpa, uint64_t len)
+/* What some of the bytes are. */
+FUZZ_UNWATCHED static uint8_t
+guard_rights(const struct ring_guard *guard, uint64_t gpa, uint64_t len)
 {
 	uint8_t rights = 0;
 	uint64_t i;
 
 	for (i = 0; i < len; i++)
 		rights |= guard->rights[gpa + i];
-	return (rights & (GUARD_OWN | GUARD_BUF)) != 0;
+	return rights;
+}
+
+bool
+ring_guard_may_change(const struct ring_guard *guard, uint64_t gpa, uint64_t len)
+{
+	return (guard_rights(guard, gpa, len) & (GUARD_OWN | GUARD_BUF)) != 0;
+}
+
+bool
+ring_guard_is_buffer(const struct ring_guard *guard, uint64_t gpa, uint64_t len)
+{
+	return (guard_rights(guard, gpa, len) & GUARD_BUF) != 0;
 }
 
 static bool

@@ -38,8 +38,11 @@ void ring_guard_lay_out(struct guest_ram *ram);
 /** Before a burst: work out what it may write. */
 void ring_guard_begin(struct ring_guard *guard, struct bed *bed);
 
-/** Whether the burst may have written to these bytes, which lie in guest memory. */
+/** Whether the burst may have written to some of these bytes, which lie in guest memory. */
 bool ring_guard_may_change(const struct ring_guard *guard, uint64_t gpa, uint64_t len);
+
+/** Whether some of them may be those of a packet. */
+bool ring_guard_is_buffer(const struct ring_guard *guard, uint64_t gpa, uint64_t len);
 
 /** After it: compare. */
 void ring_guard_end(const struct ring_guard *guard, const struct bed *bed);

@@ -276,3 +276,32 @@ ring_model_judge(const struct ring_guard *guard, const struct bed *bed, uint32_t
 	fuzz_check((bed->vq.fault != DYNVHOST_VQ_OK) == (verdict == MODEL_FAULT));
 	fuzz_check(bed->vq.format->position(&bed->vq) == model_position(&place));
 }
+
+void
+ring_model_judge_used(const struct ring_guard *guard, const struct bed *bed, uint32_t position)
+{
+	const struct dynvhost_vq_setup *setup = &bed->setup;
+	static struct model model;
+	const uint16_t end = (uint16_t)bed->vq.format->position(&bed->vq);
+	struct vring_used_elem elem;
+	uint16_t at;
+
+	model.guard = guard;
+	if (bed_format.packed || end == (uint16_t)position ||
+		ring_guard_is_buffer(guard, setup->used_gpa, split_ring_used_bytes(setup->size)))
+		return;
+	for (at = (uint16_t)position; at != end; at++) {
+		const uint32_t slot = at % setup->size;
+
+		guest_ram_read(&bed->ram, setup->used_gpa + offsetof(struct vring_used, ring[slot]),
+			&elem, sizeof(elem));
+		fuzz_check(elem.id ==
+			   model_u16(&model,
+				   setup->avail_gpa + offsetof(struct vring_avail, ring[slot])));
+		if (bed->config.index == BED_DEQUEUE)
+			fuzz_check(elem.len == 0);
+	}
+	guest_ram_read(
+		&bed->ram, setup->used_gpa + offsetof(struct vring_used, idx), &at, sizeof(at));
+	fuzz_check(at == end);
+}

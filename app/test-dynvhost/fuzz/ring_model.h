@@ -28,4 +28,11 @@
 void ring_model_judge(const struct ring_guard *guard, const struct bed *bed, uint32_t position,
 	uint16_t n, struct rte_mbuf *const *pkts, uint16_t got);
 
+/**
+ * Check what a burst in either direction has put into the used ring, split: every chain that was
+ * available, in order, and nothing else. @p position  of the ring before the burst.
+ */
+void
+ring_model_judge_used(const struct ring_guard *guard, const struct bed *bed, uint32_t position);
+
 #endif /* DYNVHOST_TEST_FUZZ_RING_MODEL_H */
