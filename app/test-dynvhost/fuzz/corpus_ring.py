@@ -182,8 +182,8 @@ RECEIVING = {
     desc(0, 0x9000, 16 * 1016, TABLE | AVAIL) + available(1) + dequeue(),
     "chain_through_all_of_the_ring": head(V1) + fill(0x5000, 8, NEXT | AVAIL, 8) +
     desc(15, 0x5000, 8, AVAIL) + available(16) + dequeue(1),
-    "table_that_leads_out_of_itself": head(V1 | INDIRECT) + table(0x9000, 2, 0x5000, 32, NEXT, 8) +
-    desc(0, 0x9000, 16 * 4, TABLE | AVAIL) + available(1) + dequeue(),
+    "table_that_leads_out_of_itself": head(V1 | INDIRECT) + entry(0x9000, 0x5000, 32, NEXT, 9) +
+    entry(0x9090, 0x5100, 32) + desc(0, 0x9000, 16 * 4, TABLE | AVAIL) + available(1) + dequeue(),
     "chain_that_loops": head(V1, size=1) + desc(0, 0x5000, 8, NEXT | AVAIL, 1) +
     desc(1, 0x5000, 8, NEXT | AVAIL, 0) + available(2) + dequeue(),
     "chain_to_a_descriptor_out_of_the_ring": head(V1) + desc(0, 0x5000, 8, NEXT | AVAIL, 200) +
