@@ -10,6 +10,8 @@ V1, MRG, EVENT, INDIRECT, IN_ORDER, HOST_OFFLOADS, GUEST_OFFLOADS, SEND = (1 << 
 LOG, CALLS = 0x40, 0x80
 # Descriptor flags; the last two are bits of packed descriptors.
 NEXT, WRITE, TABLE, AVAIL, USED = (1 << n for n in range(5))
+# Of the third byte: kinds of CPU.
+SSE, AVX2, AVX512 = 0x20, 0x40, 0x60
 DIRECT_SHAPE, TABLE_SHAPE, MIXED_SHAPE = range(3)
 SMALL_POOL = 0x80
 # Where the regions of guest memory meet, and where there is no more of it.
@@ -136,6 +138,10 @@ RECEIVING = {
     "frame": head(V1) + add(piece(0x5000, 72)) + dequeue(),
     "frames_in_a_row": head(V1) + b"".join(
         add(piece(0x5000 + 128 * n, 80 + n)) for n in range(12)) + dequeue(),
+    "frames_in_a_row_sse": head(V1, app=SSE) + b"".join(
+        add(piece(0x5000 + 128 * n, 80 + n)) for n in range(12)) + dequeue(),
+    "frames_in_a_row_avx512": head(V1, app=AVX512) + b"".join(
+        add(piece(0x5000 + 512 * n, 80 + 30 * n)) for n in range(12)) + dequeue(),
     "frame_of_no_bytes": head(V1) + add(piece(0x5000, 0)) + dequeue(),
     "frame_too_short": head(V1) + add(piece(0x5000, 20)) + dequeue(),
     "frame_too_long": head(V1) + add(piece(0, 0xffff), piece(0, 0xffff)) + dequeue(),
@@ -236,6 +242,12 @@ RECEIVING = {
 SENDING = {
     "send": head(V1 | SEND) + add(piece(0x5000, 2000)) + enqueue(packet(60)),
     "send_in_a_row": head(V1 | MRG | SEND, how=CALLS) + b"".join(
+        add(piece(0x5000 + 2048 * n, 1526)) for n in range(8)) +
+    enqueue(*[packet(60 + n) for n in range(4)]) + enqueue(*[packet(1500) for n in range(4)]),
+    "send_in_a_row_sse": head(V1 | MRG | SEND, app=SSE) + b"".join(
+        add(piece(0x5000 + 2048 * n, 1526)) for n in range(8)) +
+    enqueue(*[packet(60 + n) for n in range(4)]) + enqueue(*[packet(1500) for n in range(4)]),
+    "send_in_a_row_avx512": head(V1 | SEND, app=AVX512) + b"".join(
         add(piece(0x5000 + 2048 * n, 1526)) for n in range(8)) +
     enqueue(*[packet(60 + n) for n in range(4)]) + enqueue(*[packet(1500) for n in range(4)]),
     "send_merged": head(V1 | MRG | SEND, how=LOG) + b"".join(

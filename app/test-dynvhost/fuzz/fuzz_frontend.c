@@ -482,6 +482,28 @@ frontend_note(const struct front *front)
 	fuzz_seen[FRONTEND_LINKED] += session->link_up;
 }
 
+/* What people are told of the port. */
+static void
+frontend_describe(const struct front *front)
+{
+	const struct dynvhost_session *session = &front->backend->session;
+	static struct dynvhost_session_event events[DYNVHOST_SESSION_EVENTS];
+	struct dynvhost_session_ring_info rings[FRONT_RINGS];
+	struct dynvhost_session_info info;
+	uint32_t i, n;
+
+	dynvhost_session_info(session, &info);
+	fuzz_check(info.link_up == (info.waiting_for[0] == '\0'));
+	fuzz_check(info.rings_started <= FRONT_RINGS && info.rings_enabled <= FRONT_RINGS);
+	fuzz_check(dynvhost_session_rings(session, 0, rings, FRONT_RINGS) == FRONT_RINGS);
+	for (i = 0; i < FRONT_RINGS; i++)
+		fuzz_check(rings[i].started == dynvhost_vq_is_started(&front->vq[i]));
+	n = dynvhost_session_events(session, events, RTE_DIM(events));
+	fuzz_check(n > 0 && n <= RTE_DIM(events));
+	for (i = 0; i < n; i++)
+		fuzz_check(memchr(events[i].text, '\0', sizeof(events[i].text)) != NULL);
+}
+
 static void
 frontend_message(struct frontend_run *run)
 {
@@ -542,6 +564,7 @@ frontend_step(struct frontend_run *run)
 		break;
 	case 5:
 		front_read(run->front);
+		frontend_describe(run->front);
 		break;
 	case 6:
 		front_connect(run->front);

@@ -13,6 +13,7 @@
 
 #include <rte_cycles.h>
 #include <rte_malloc.h>
+#include <rte_vect.h>
 
 #include "bed.h"
 #include "format.h"
@@ -363,6 +364,7 @@ ring_restart(struct ring_run *run)
 
 	setup.base = how & 1 ? fuzz_u32(&run->in) : position;
 	setup.mtu = how & 2 ? fuzz_u16(&run->in) : 0;
+	setup.features |= how & 2 ? 1ULL << VIRTIO_NET_F_MTU : 0;
 	setup.enabled = (how & 4) == 0;
 	if (how & 8)
 		bed_unmark(run->bed);
@@ -514,9 +516,13 @@ ring_open(struct fuzz_in *in)
 		.start = fuzz_u16(in),
 		.lay_out = ring_guard_lay_out,
 	};
+	static const uint16_t simd[] = {
+		RTE_VECT_SIMD_MAX, RTE_VECT_SIMD_128, RTE_VECT_SIMD_256, RTE_VECT_SIMD_512};
 	struct bed *bed;
 	unsigned int i;
 
+	/* Kinds of CPU, as far as this one has them. */
+	fuzz_check(rte_vect_set_max_simd_bitwidth(simd[app >> 5 & 3]) == 0);
 	for (i = 0; i < RTE_DIM(ring_features); i++)
 		config.features |= features >> i & 1 ? ring_features[i] : 0;
 	bed = bed_open(&config);
