@@ -207,8 +207,10 @@ INPUTS = {
     "table_without_the_rings": UFFD + start() + TRAFFIC + table(REGIONS[2], ack=True) + TRAFFIC +
     table(*REGIONS) + TRAFFIC,
     "table_with_an_fd_missing": UFFD + start() + table(*REGIONS, short=True),
-    "table_of_more_regions_than_it_has": UFFD + start() + message(
-        5, pack("<II", 8, 0) + bytes(32), bytes([FD_MEMORY])),
+    "table_with_an_fd_missing_acknowledged": UFFD + start(ACKS) + table(
+        *REGIONS, ack=True, short=True) + read(),
+    "table_of_more_regions_than_it_has": UFFD + start(ACKS) + message(
+        5, pack("<II", 8, 0) + bytes(32), bytes([FD_MEMORY]), ack=True) + read(),
     "table_of_no_regions": UFFD + start(ACKS) + table() + read(),
     "table_that_overlaps": UFFD + start(ACKS) + table(
         region(0), region(0, field=0, move=16), ack=True) + read(),
