@@ -202,6 +202,8 @@ INPUTS = {
     raw(bytes(8), bytes([FD_EVENT])),
     "questions": UFFD + b"".join(ask(n) for n in range(8)) + read(),
     "questions_unread": UFFD + start(ACKS) + start(ACKS) + b"".join(ask(n) for n in range(8)),
+    "replies_read_late": UFFD + start(ACKS) * 14 + read() + TRAFFIC,
+    "replies_never_read": UFFD + start(ACKS) * 40 + read(),
     "table_replaced": UFFD + start() + TRAFFIC + table(*REGIONS, ack=True) + TRAFFIC +
     table(*REGIONS[:3], ack=True) + TRAFFIC,
     "table_without_the_rings": UFFD + start() + TRAFFIC + table(REGIONS[2], ack=True) + TRAFFIC +

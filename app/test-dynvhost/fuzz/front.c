@@ -420,11 +420,12 @@ front_say(struct front *front, uint32_t request, uint32_t flags, const void *pay
 	front_say_as(front, &header, payload, len, fd, n_fds);
 }
 
-void
-front_read(struct front *front)
+/* Read and check what the socket holds. */
+static void
+front_read_socket(struct front *front)
 {
-	struct fe_reply reply;
 	const struct dynvhost_msg_info *info;
+	struct fe_reply reply;
 
 	while (fe_try_recv(&front->fe, &reply, 0) == 0) {
 		fuzz_check(reply.header.flags == FE_REPLY_FLAGS);
@@ -434,7 +435,20 @@ front_read(struct front *front)
 			fuzz_check(reply.header.size == sizeof(uint64_t));
 		fuzz_check(++front->replies <= front->sent);
 	}
-	if (!front->rambles && front->backend->conn.fd >= 0)
+}
+
+void
+front_read(struct front *front)
+{
+	struct dynvhost_backend *backend = front->backend;
+
+	front_read_socket(front);
+	/* What the socket had no room for. */
+	while (backend->conn.fd >= 0 && dynvhost_conn_wants_write(&backend->conn)) {
+		backend_conn_event(backend, EPOLLOUT, front->now_us);
+		front_read_socket(front);
+	}
+	if (!front->rambles && backend->conn.fd >= 0)
 		fuzz_check(front->replies == front->due);
 }
 
