@@ -33,7 +33,8 @@ def message(request: int, payload: bytes = b"", fds: bytes = b"", flags: int | N
     how = len(fds) | (8 if ack else 0) | (0x20 if len(payload) > 255 else 0)
     how |= (0x80 if flags is not None else 0) | (0x40 if size is not None else 0)
     return (pack("<BBBB", 0, 0, request, how) + (b"" if flags is None else pack("<I", flags)) +
-            fds + pack("<B", len(payload) % 256) + (b"" if size is None else pack("<I", size)) + payload)
+            fds + pack("<B", len(payload) % 256) +
+            (b"" if size is None else pack("<I", size)) + payload)
 
 
 def raw(data: bytes, fds: bytes = b"", served: bool = True) -> bytes:
