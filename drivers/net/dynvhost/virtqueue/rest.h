@@ -14,15 +14,14 @@
  * pause, the guest waits for its own line more than it writes. So after REST_AFTER bursts in a row
  * that found nothing, the ring is looked at only once in about REST_CYCLES; the first packet ends
  * that. An application that takes longer than this from one poll to the next looks each time. What
- * comes out of a silence waits REST_CYCLES, or REST_TRUSTED polls of an application that has just
- * slowed down.
+ * comes out of a silence waits REST_CYCLES at most, or, when the application has just begun to take
+ * longer, REST_POLLS polls: to ask for the time at each of them would cost more than a look.
  *
  * An application that sleeps until the guest kicks must see what came before it asked for kicks:
  * while it does, there is no rest.
  */
 
 #include <stdbool.h>
-#include <stdint.h>
 
 #include <rte_branch_prediction.h>
 #include <rte_common.h>
@@ -32,27 +31,19 @@
 
 #define REST_AFTER  16u
 #define REST_CYCLES 128u
+/** Of these no more are left out between two looks, however quick they are. */
+#define REST_POLLS 8u
 /** The time from one poll to the next is taken over so many looks: the clock is not for nothing. */
 #define REST_LOOKS 8u
-/** And so many bursts leave the ring alone without asking what the time is. */
-#define REST_TRUSTED 4u
-/** What lies between two measurements takes less than this, unless polls have become slower. */
-#define REST_MEASURE_CYCLES ((int64_t)(2 * REST_LOOKS * REST_CYCLES))
 
 /** Whether this burst is to leave the ring alone. Polling thread. */
 static inline bool
 rest_is_on(struct dynvhost_vq *vq)
 {
-	struct dynvhost_vq_rest *rest = &vq->rest;
-
-	if (likely(rest->skip == 0))
+	if (likely(vq->rest.skip == 0))
 		return false;
-	rest->skip--;
-	if (rest->skip == 0 || rest->skip % REST_TRUSTED != 0 ||
-		likely((int64_t)(rte_rdtsc() - rest->since) < REST_MEASURE_CYCLES))
-		return true;
-	rest->skip = 0;
-	return false;
+	vq->rest.skip--;
+	return true;
 }
 
 /** Find out how many polls are REST_CYCLES. */
@@ -64,7 +55,7 @@ rest_measure(struct dynvhost_vq_rest *rest)
 	const uint64_t each = RTE_MAX((now - rest->since) / polls, UINT64_C(1));
 
 	if (rest->looks >= REST_AFTER)
-		rest->skips = (uint32_t)(REST_CYCLES / each);
+		rest->skips = (uint32_t)RTE_MIN(REST_CYCLES / each, (uint64_t)REST_POLLS);
 	rest->since = now;
 }
 
