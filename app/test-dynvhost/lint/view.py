@@ -160,10 +160,13 @@ def on_a_terminal(leave: Callable[[int, subprocess.Popen], object], **extra: str
         before = termios.tcgetattr(inner)
         with subprocess.Popen([VIEW], env={**environment, **extra}, stdin=inner, stdout=inner,
                               stderr=inner, start_new_session=True) as program:
-            text = read_until(outer, "net_dynvhost0")
-            leave(outer, program)
-            text = read_until(outer, screen.FIRST_SCREEN, text)
-            status = program.wait(DEADLINE)
+            try:
+                text = read_until(outer, "net_dynvhost0")
+                leave(outer, program)
+                text = read_until(outer, screen.FIRST_SCREEN, text)
+                status = program.wait(DEADLINE)
+            finally:
+                program.kill()
         same = termios.tcgetattr(inner) == before
         os.close(outer)
         os.close(inner)
@@ -242,6 +245,8 @@ CASES: dict[str, tuple[Callable[[], object], object]] = {
 def main() -> int:
     """Run the cases in order."""
     bad = 0
+    # Whoever runs this in the background may have it ignored, and programs inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"1..{len(CASES)}")
     for number, (name, (observe, expected)) in enumerate(CASES.items(), 1):
         observed = observe()
