@@ -162,6 +162,8 @@ RECEIVING = {
     dequeue(),
     "table_behind_a_descriptor": head(V1 | INDIRECT) + add(
         piece(0x5000, 12), piece(0x5100, 60), piece(0x5200, 9), shape=MIXED_SHAPE) + dequeue(),
+    "table_over_the_ring": head(V1 | INDIRECT) + add(piece(0x5000, 500)) +
+    desc(1, 0, 16, TABLE | AVAIL, number=1) + available(1) + dequeue(),
     "table_not_negotiated": head(V1) + add(
         piece(0x5000, 12), piece(0x5100, 60), shape=TABLE_SHAPE) + dequeue(),
     "table_in_a_table": head(V1 | INDIRECT) + entry(0x9000, 0x9100, 32, TABLE) +

@@ -32,6 +32,7 @@ struct model {
 	uint32_t n_pieces;
 	uint64_t len;
 	bool changes; /**< while it is read, for it lies over what is written */
+	bool unsure;  /**< a table does, and what becomes of the chain is not known */
 	struct model_desc piece[DYNVHOST_VQ_MAX_SEGS];
 	uint8_t bytes[BED_HDR_LEN + DYNVHOST_VQ_MAX_FRAME];
 };
@@ -90,8 +91,12 @@ model_add_table(struct model *model, const struct model_desc *table)
 		n > DYNVHOST_VQ_MAX_SEGS || model_wraps(table))
 		return false;
 	for (hops = 0; hops < n; hops++) {
-		if (i >= n || !model_load(model, table->gpa + i * sizeof(struct vring_desc), &desc))
+		const uint64_t gpa = table->gpa + i * sizeof(struct vring_desc);
+
+		if (i >= n || !model_load(model, gpa, &desc))
 			return false;
+		model->unsure |= ring_guard_may_change(
+			model->guard, gpa, sizeof(struct vring_desc));
 		/* Of what is only read, drivers exist that say it may be written. */
 		if (bed_format.packed)
 			desc.flags &= (uint16_t)~VRING_DESC_F_WRITE;
@@ -115,6 +120,7 @@ model_walk(struct model *model, uint32_t first, uint32_t limit)
 	model->hops = 0;
 	model->n_pieces = 0;
 	model->len = 0;
+	model->unsure = false;
 	for (model->slots = 1; model->slots <= limit; model->slots++) {
 		if (i >= size ||
 			!model_load(model, model->setup->desc_gpa + i * sizeof(struct vring_desc),
@@ -264,6 +270,8 @@ ring_model_judge(const struct ring_guard *guard, const struct bed *bed, uint32_t
 	for (; verdict != MODEL_FAULT && n > 0 && model_next(&model, &place, &first); n--) {
 		verdict = model_judge_chain(
 			&model, first, bed_format.packed ? place.left : bed->setup.size);
+		if (model.unsure)
+			return;
 		if (verdict == MODEL_FAULT)
 			break;
 		if (verdict == MODEL_PACKET) {

@@ -18,7 +18,8 @@
 
 /**
  * Check a burst: its packets, byte by byte, whether it stopped the ring, and where it left it. For
- * rings without offloads, all of whose memory opens, and with mbufs enough.
+ * rings without offloads, all of whose memory opens, and with mbufs enough. Goes as far as a chain whose
+ * table lies over what the burst itself writes.
  *
  * @param guard     knows memory as it was; must be exact.
  * @param position  of the ring before the burst.
