@@ -119,7 +119,7 @@ def iperf(source: Guest, target: Guest, megabytes: int,
     report = report['end']
     sent, received = report['sum_sent']['bytes'], report['sum_received']['bytes']
     # iperf3 stops its clock, and its count, when the sender is done: the last windows are not in.
-    windows = 0.1 * sent + (streams - 1) * WINDOW_BYTES
+    windows = 0.1 * sent + streams * WINDOW_BYTES
     check(sent >= megabytes << 20 and received >= sent - windows,
           f'iperf3 sent {sent} bytes, {received} arrived')
     return report['sum_received']['bits_per_second'] / 1e6
