@@ -42,9 +42,10 @@ dynvhost_vq_defer_look(struct dynvhost_vq *vq)
 	}
 	if (n != defer->checked)
 		return DYNVHOST_DEFER_STANDS;
-	/* A queue that goes on after this is seen by the next tick that finds it quiet. */
 	if (++defer->idle_ticks < DEFER_IDLE_TICKS)
 		return DYNVHOST_DEFER_WATCH;
+	/* It has to show anew that it is polled, or it would be watched again at once, at rest. */
+	__atomic_store_n(&defer->quiet, 0, __ATOMIC_RELAXED);
 	atomic_store_explicit(&defer->watched, false, memory_order_relaxed);
 	return DYNVHOST_DEFER_NOTHING;
 }
