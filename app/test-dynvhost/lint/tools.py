@@ -59,9 +59,12 @@ def sources(name: str, text: str, *only: str) -> str:
         return made.read_text(encoding="utf-8") if made.exists() else ""
 
 
-DEB822 = """# a comment
+# Archives: their addresses mean nothing to who sorts them.
+A, B, C = "copy:/a/d", "copy:/b/d", "copy:/c/d"
+
+DEB822 = f"""# a comment
 Types: deb deb-src
-URIs: http://a/d http://b/d
+URIs: {A} {B}
 Suites: bookworm
  bookworm-updates
 Components: main
@@ -69,7 +72,7 @@ Components: main
 Signed-By: /usr/share/keyrings/k.gpg
 
 Types: deb
-URIs: http://c/d
+URIs: {C}
 Suites: x
 Enabled: no
 """
@@ -109,13 +112,13 @@ CASES: Cases = {
         lambda: summary({"name": "a", "passed": 0, "failed": [], "skipped": [["y", "why"]]}),
         (1, "0 passed, 0 failed, 1 skipped")),
     "deb822 sources become source entries, disabled ones vanish": (
-        lambda: sources("sources.list.d/d.sources", DEB822, "http://b/d/", "http://c/d"),
-        "Types: deb-src\nURIs: http://b/d\nSuites: bookworm\n bookworm-updates\n"
+        lambda: sources("sources.list.d/d.sources", DEB822, f"{B}/", C),
+        f"Types: deb-src\nURIs: {B}\nSuites: bookworm\n bookworm-updates\n"
         "Components: main\nSigned-By: /usr/share/keyrings/k.gpg\n\n"),
     "one-line sources keep their options; comments and media vanish": (
-        lambda: sources("sources.list", "deb [signed-by=/k] http://a/d x main # c\n"
-                        "#deb http://b/d x main\ndeb cdrom:[n] x main\n"),
-        "deb-src [signed-by=/k] http://a/d x main\n"),
+        lambda: sources("sources.list", f"deb [signed-by=/k] {A} x main # c\n"
+                        f"#deb {B} x main\ndeb cdrom:[n] x main\n"),
+        f"deb-src [signed-by=/k] {A} x main\n"),
 }
 
 if __name__ == "__main__":
