@@ -84,11 +84,10 @@ struct burst_ring {
 	uint64_t *buf_gpa;
 	uint8_t **buf_hva;
 	uint32_t n_bufs;
-	uint32_t next_buf;
-	uint32_t out;       /**< buffers that are with the device */
-	uint32_t *slot_buf; /**< the buffer in each slot */
-	uint32_t *slot_len; /**< how much was written into it, once it is back */
-	uint64_t sink;      /**< what was read, so that it is */
+	uint32_t next_buf; /**< to be made available */
+	uint32_t back_buf; /**< the first of those that are with the device */
+	uint32_t out;      /**< how many these are */
+	uint32_t last_len; /**< how much was written into the one that came back last */
 	int kick_fd, call_fd;
 };
 
@@ -114,7 +113,14 @@ struct burst_plan {
 };
 
 /** The lengths of frames, in turn. */
-uint32_t burst_len(const struct burst_shape *shape, uint32_t i);
+static inline uint32_t
+burst_len(const struct burst_shape *shape, uint32_t i)
+{
+	/* Mixed so that neighbours differ, as on a link. */
+	static const uint16_t imix[12] = {64, 576, 64, 64, 1500, 64, 576, 64, 576, 64, 64, 576};
+
+	return shape->len != 0 ? shape->len : imix[i % 12];
+}
 
 /**
  * Read "key=value,…" over the defaults. @return false: a line on stderr says what is wrong.

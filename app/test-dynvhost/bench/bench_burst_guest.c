@@ -111,11 +111,9 @@ guest_make_ring(struct burst_port *port, const struct burst_shape *shape, struct
 		ring->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
 		ring->avail->ring[size] = 0x7fff;
 	}
-	ring->slot_buf = calloc(size, sizeof(*ring->slot_buf));
-	ring->slot_len = calloc(size, sizeof(*ring->slot_len));
 	ring->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	ring->call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	mock_check(ring->slot_buf != NULL && ring->slot_len != NULL && ring->call_fd >= 0);
+	mock_check(ring->kick_fd >= 0 && ring->call_fd >= 0);
 }
 
 /** From one buffer to the next, so that those of both rings fill most of the guest's memory. */
@@ -245,8 +243,6 @@ burst_guest_close(struct burst_port *port)
 
 		free(ring->buf_gpa);
 		free(ring->buf_hva);
-		free(ring->slot_buf);
-		free(ring->slot_len);
 		close(ring->kick_fd);
 		close(ring->call_fd);
 	}

@@ -61,7 +61,7 @@ one_overhead(void)
 	uint64_t time[ONE_OVERHEADS];
 
 	for (unsigned int i = 0; i < ONE_OVERHEADS; i++) {
-		uint64_t start = burst_now();
+		uint64_t start = burst_start();
 
 		time[i] = burst_now() - start;
 	}
@@ -78,7 +78,7 @@ one_rx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 
 	burst_post(ring, shape->burst, first);
 	burst_profile_inside = true;
-	start = burst_now();
+	start = burst_start();
 	got = rte_eth_rx_burst(port->id, 0, pkts, shape->burst);
 	/* A burst may be short while something opens; that is time too. */
 	while (got < shape->burst)
@@ -104,7 +104,7 @@ one_tx(struct burst_port *port, const struct burst_shape *shape, uint32_t first)
 		rte_pktmbuf_append(pkts[i], (uint16_t)burst_len(shape, first + i));
 	burst_post(ring, shape->burst, first);
 	burst_profile_inside = true;
-	start = burst_now();
+	start = burst_start();
 	sent = rte_eth_tx_burst(port->id, 0, pkts, shape->burst);
 	while (sent < shape->burst)
 		sent += rte_eth_tx_burst(port->id, 0, &pkts[sent], shape->burst - sent);
@@ -125,7 +125,7 @@ one_empty(const struct burst_port *port, const struct burst_shape *shape, uint32
 
 	for (unsigned int i = 0; i < ONE_POLLS; i++)
 		id[i] = port[(first + i) % shape->ports].id;
-	start = burst_now();
+	start = burst_start();
 	for (unsigned int i = 0; i < ONE_POLLS; i++)
 		got += rte_eth_rx_burst(id[i], 0, pkts, 32);
 	end = burst_now();

@@ -12,15 +12,6 @@
 
 #include "bench_burst.h"
 
-uint32_t
-burst_len(const struct burst_shape *shape, uint32_t i)
-{
-	/* Mixed so that neighbours differ, as on a link. */
-	static const uint16_t imix[12] = {64, 576, 64, 64, 1500, 64, 576, 64, 576, 64, 64, 576};
-
-	return shape->len != 0 ? shape->len : imix[i % 12];
-}
-
 /** A number with K, M, G or T. */
 static bool
 shape_number(const char *text, uint64_t max, uint64_t *value)
