@@ -102,12 +102,13 @@ uint16_t
 dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct dynvhost_queue *queue = rxq;
+	const uint32_t burst = dynvhost_gate_enter(&queue->gate);
 	uint16_t moved;
 
-	if (unlikely(!dynvhost_gate_enter(&queue->gate)))
+	if (unlikely(burst == 0))
 		return 0;
 	moved = queue->vq->dequeue(queue->vq, queue->pool, pkts, n);
-	dynvhost_gate_leave(&queue->gate);
+	dynvhost_gate_leave_burst(&queue->gate, burst);
 	if (unlikely(atomic_load_explicit(&queue->finish, memory_order_relaxed) != 0))
 		moved = dynvhost_rx_finish(queue, pkts, moved);
 	if (unlikely(rxtx_counts_kinds(queue)))
@@ -119,15 +120,16 @@ uint16_t
 dynvhost_tx_burst(void *txq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct dynvhost_queue *queue = txq;
+	const uint32_t burst = dynvhost_gate_enter(&queue->gate);
 	uint16_t moved;
 
-	if (unlikely(!dynvhost_gate_enter(&queue->gate)))
+	if (unlikely(burst == 0))
 		return 0;
 	if (unlikely(rxtx_counts_kinds(queue)))
 		moved = rxtx_enqueue_and_count(queue, pkts, n);
 	else
 		moved = queue->vq->enqueue(queue->vq, pkts, n);
-	dynvhost_gate_leave(&queue->gate);
+	dynvhost_gate_leave_burst(&queue->gate, burst);
 	return moved;
 }
 

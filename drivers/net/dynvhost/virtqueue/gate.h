@@ -54,8 +54,11 @@ struct dynvhost_gate_snapshot {
 	uint32_t seq;
 };
 
-/** Begin a burst. Datapath. @return false: the gate is held, the burst must not touch anything. */
-static inline bool
+/**
+ * Begin a burst. Datapath. @return its number, which is odd; 0: the gate is held, the burst must not
+ * touch anything.
+ */
+static inline uint32_t
 dynvhost_gate_enter(struct dynvhost_gate *gate)
 {
 	/* Odd whatever it was: two threads that poll one queue, which they must not, lose steps. */
@@ -67,18 +70,26 @@ dynvhost_gate_enter(struct dynvhost_gate *gate)
 	if (unlikely(gate->fenced))
 		atomic_thread_fence(memory_order_seq_cst);
 	if (likely(atomic_load_explicit(&gate->hold, memory_order_acquire) == 0))
-		return true;
+		return seq;
 	atomic_store_explicit(&gate->seq, seq + 1, memory_order_release);
-	return false;
+	return 0;
 }
 
-/** End a burst: all it did is visible to whoever sees the gate left. Datapath. */
+/**
+ * End burst @p number: all it did is visible to whoever sees the gate left. Datapath. From one poll to
+ * the next, what waits for what is one load of seq behind one store, and not two.
+ */
+static inline void
+dynvhost_gate_leave_burst(struct dynvhost_gate *gate, uint32_t number)
+{
+	atomic_store_explicit(&gate->seq, number + 1, memory_order_release);
+}
+
+/** As dynvhost_gate_leave_burst(), of the burst that was begun last. */
 static inline void
 dynvhost_gate_leave(struct dynvhost_gate *gate)
 {
-	uint32_t seq = atomic_load_explicit(&gate->seq, memory_order_relaxed) + 1;
-
-	atomic_store_explicit(&gate->seq, seq & ~1u, memory_order_release);
+	dynvhost_gate_leave_burst(gate, atomic_load_explicit(&gate->seq, memory_order_relaxed) | 1);
 }
 
 /** Prepare the process for gates (registers for membarrier). Control; once before any gate. */
