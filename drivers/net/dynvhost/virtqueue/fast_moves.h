@@ -14,15 +14,17 @@ struct fast_next {
 	size_t len;          /**< 0: there is none */
 };
 
-/** Fetch a block of the next packet. */
+/** Fetch the next packet, all of it. */
 static __rte_always_inline FAST_TARGET void
-fast_moves_fetch(const struct fast_next *next, size_t at)
+fast_moves_fetch(const struct fast_next *next)
 {
-	fast_prefetch_write(next->to + at);
-	fast_prefetch_write(next->to + at + RTE_CACHE_LINE_SIZE);
-	if (next->from != NULL) {
-		__builtin_prefetch(next->from + at);
-		__builtin_prefetch(next->from + at + RTE_CACHE_LINE_SIZE);
+	for (size_t at = 0; at < next->len; at += FAST_BLOCK) {
+		fast_prefetch_write(next->to + at);
+		fast_prefetch_write(next->to + at + RTE_CACHE_LINE_SIZE);
+		if (next->from != NULL) {
+			__builtin_prefetch(next->from + at);
+			__builtin_prefetch(next->from + at + RTE_CACHE_LINE_SIZE);
+		}
 	}
 }
 
@@ -36,29 +38,27 @@ fast_moves_fetch_all(uint8_t *to, const uint8_t *from, size_t len)
 {
 	const struct fast_next next = {.to = to, .from = from, .len = len};
 
-	for (size_t at = 0; at < len; at += FAST_BLOCK)
-		fast_moves_fetch(&next, at);
+	fast_moves_fetch(&next);
 }
 
 /**
- * Copy FAST_BLOCK bytes or more. Each block fetches its like of the next packet: one by one they find
- * room among the misses that a CPU can have at a time, and no store waits for its line.
+ * Copy FAST_BLOCK bytes or more, when the next packet has been asked for: all of its lines before the
+ * first store. Asked for between stores that wait in a row for lines of their own, they would wait in
+ * that row too, and come one by one.
  */
 static __rte_always_inline FAST_TARGET void
 fast_moves_copy_long(uint8_t *to, const uint8_t *from, size_t len, const struct fast_next *next)
 {
 	size_t at = 0;
 
+	fast_moves_fetch(next);
 	/* A store that crosses lines costs as much as two. */
 	if ((uintptr_t)to % FAST_ALIGN != 0) {
 		fast_copy_block(to, from);
 		at = FAST_ALIGN - (uintptr_t)to % FAST_ALIGN;
 	}
-	for (; at + FAST_BLOCK <= len; at += FAST_BLOCK) {
-		if (at < next->len)
-			fast_moves_fetch(next, at);
+	for (; at + FAST_BLOCK <= len; at += FAST_BLOCK)
 		fast_copy_block(to + at, from + at);
-	}
 	if (at < len)
 		fast_copy_block(to + len - FAST_BLOCK, from + len - FAST_BLOCK);
 }
