@@ -130,8 +130,8 @@ burst_post_packed(struct burst_ring *ring, uint32_t n, uint32_t first)
 		uint64_t *words = (uint64_t *)&was.packed[slot];
 
 		words[0] = desc.gpa;
-		__atomic_store_n(&words[1], desc.len | (uint64_t)slot << 32 | flags << 48,
-			__ATOMIC_RELEASE);
+		__atomic_store_n(
+			&words[1], desc.len | (uint64_t)slot << 32 | flags << 48, __ATOMIC_RELEASE);
 		if (++slot == was.size) {
 			slot = 0;
 			wrap = !wrap;

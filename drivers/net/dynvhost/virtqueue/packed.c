@@ -64,6 +64,7 @@
 #include "net_hdr.h"
 #include "packed_fast.h"
 #include "packed_resume.h"
+#include "packed_ripe.h"
 #include "packed_steps.h"
 #include "rest.h"
 #include "virtqueue.h"
@@ -222,7 +223,7 @@ packed_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rt
 	struct packed_burst burst;
 	uint16_t taken;
 
-	if (rest_is_on(vq))
+	if (rest_is_on(vq) || !packed_is_ripe(vq, n))
 		return 0;
 	if (!packed_burst_begin(vq, &burst)) {
 		rest_note_nothing(vq);
@@ -232,6 +233,7 @@ packed_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rt
 	taken = packed_dequeue_ordinary(vq, &burst, pool, pkts, n);
 	if (taken < n && packed_burst_has_next(vq, &burst))
 		packed_dequeue_rest(vq, &burst, pool, pkts, n - taken);
+	packed_ripe_note(vq, burst.sum.packets);
 	packed_burst_end(vq, &burst, log);
 	return (uint16_t)burst.sum.packets;
 }
@@ -476,6 +478,7 @@ static void
 packed_attach(struct dynvhost_vq *vq, const struct dynvhost_vq_pins *pins)
 {
 	vq->packed.desc = pins->desc.hva;
+	vq->packed.ripe = (struct dynvhost_vq_ripe){.expected = 0};
 	vq->packed.driver_event = pins->avail.hva;
 	vq->packed.device_event = pins->used.hva;
 }

@@ -16,9 +16,13 @@
 #include <linux/virtio_ring.h>
 
 #include "fast.h"
+#include "give_back.h"
 
 #define PACKED_FAST_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
 #define PACKED_FAST_USED  (1u << VRING_PACKED_DESC_F_USED)
+
+/** Descriptors of a cache line. */
+#define PACKED_FAST_DESCS (RTE_CACHE_LINE_SIZE / sizeof(struct vring_packed_desc))
 
 /** The second word of a descriptor. */
 union packed_fast_word {
@@ -35,6 +39,18 @@ static __rte_always_inline uint64_t *
 packed_fast_word_of(struct vring_packed_desc *desc)
 {
 	return (uint64_t *)desc + 1;
+}
+
+/**
+ * Fetch the lines of as many descriptors as the burst before this one had, and to write: they are given
+ * back in place. More may be what the guest is at work on.
+ */
+static __rte_always_inline void
+packed_fast_prefetch(const struct dynvhost_vq *vq, const struct vring_packed_desc *desc, uint16_t n)
+{
+	n = RTE_MIN(n, vq->packed.ripe.expected);
+	for (uint16_t i = 0; i < n; i += PACKED_FAST_DESCS)
+		fast_prefetch_write(&desc[i]);
 }
 
 /** Make a private copy of the descriptor at @p slot if its flags are @p flags and no others. */
@@ -108,6 +124,7 @@ packed_fast_decode_rx(
 	uint64_t gpa;
 	uint16_t i;
 
+	packed_fast_prefetch(vq, desc, n);
 	fast_place_init(&place, vq, DYNVHOST_MEM_READ);
 	for (i = 0; i < n && packed_fast_load(&desc[i], flags, &word, &gpa); i++) {
 		const uint32_t len = word.len - hdr_len;
@@ -188,6 +205,8 @@ packed_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 	if (unlikely(taken == 0 || rte_mempool_get_bulk(pool, (void **)pkts, taken) != 0))
 		return 0;
 	vq->fast->dequeue(job, pkts, taken, &mbufs);
+	if (give_back_is_due(vq, taken))
+		give_back_frames(job, taken);
 	packed_fast_push(vq, job, taken, used_flags, 0, hide_first);
 	*bytes += fast_bytes(job, taken);
 	return taken;

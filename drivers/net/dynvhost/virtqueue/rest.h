@@ -76,6 +76,7 @@ rest_note_nothing(struct dynvhost_vq *vq)
 static inline void
 rest_end(struct dynvhost_vq *vq)
 {
+	vq->rest.was_on = vq->rest.looks != 0;
 	vq->rest.looks = 0;
 	vq->rest.skips = 0;
 	vq->rest.skip = 0;

@@ -162,6 +162,8 @@ split_dequeue_ordinary(struct dynvhost_vq *vq, struct rte_mempool *pool, struct 
 
 	if (unlikely(vq->fast == NULL))
 		return 0;
+	if (n == 1)
+		return split_fast_dequeue_one(vq, pool, pkts, bytes);
 	do {
 		taken = split_fast_dequeue(vq, pool, &pkts[all], n - all, bytes);
 		all += taken;
@@ -206,21 +208,17 @@ split_dequeue_rest(struct dynvhost_vq *vq, struct split_burst burst, struct rte_
 	return (uint16_t)burst.sum.packets;
 }
 
-/** Move packets from the guest to the host. */
-static __rte_always_inline uint16_t
-split_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
-	uint16_t n, const bool log)
+/**
+ * The burst has found @p available > 0 chains. Apart from the look that finds nothing, which is what
+ * most looks at most ports are, and which needs no registers saved.
+ */
+static __rte_noinline uint16_t
+split_dequeue_found(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
+	uint16_t n, uint16_t available, bool log)
 {
-	uint16_t available, taken;
 	uint64_t bytes = 0;
+	uint16_t taken;
 
-	if (rest_is_on(vq))
-		return 0;
-	available = split_burst_begin(vq);
-	if (available == 0) {
-		rest_note_nothing(vq);
-		return 0;
-	}
 	rest_end(vq);
 	n = RTE_MIN(n, available);
 	if (unlikely(n == 0))
@@ -231,6 +229,22 @@ split_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 			pkts, n - taken, log);
 	split_burst_end(vq, taken, bytes, log);
 	return taken;
+}
+
+/** Move packets from the guest to the host. */
+static __rte_always_inline uint16_t
+split_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
+	uint16_t n, const bool log)
+{
+	uint16_t available;
+
+	if (rest_is_on(vq))
+		return 0;
+	available = split_burst_begin(vq);
+	if (available != 0)
+		return split_dequeue_found(vq, pool, pkts, n, available, log);
+	rest_note_nothing(vq);
+	return 0;
 }
 
 static uint16_t

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "fast.h"
+#include "give_back.h"
 
 /** What the loops read of a virtqueue, in locals: the guest's stores do not reach them. */
 struct split_fast_ring {
@@ -136,6 +137,33 @@ split_fast_decode_rx(
 	return i;
 }
 
+/** Give back the lines of descriptors that have been taken to their ends (give_back.h). */
+static inline void
+split_fast_give_back(const struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++)
+		if (job[i].id % SPLIT_FAST_DESCS == SPLIT_FAST_DESCS - 1)
+			give_back_line(&vq->split.desc[job[i].id]);
+}
+
+/** Second pass of @p n packets from the guest. @return how many were taken; their bytes in @p bytes. */
+static __rte_always_inline uint16_t
+split_fast_move_rx(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
+	const struct fast_job *job, uint16_t n, const struct fast_mbufs *mbufs, uint64_t *bytes)
+{
+	/* Too few mbufs for all may be enough for some. */
+	if (unlikely(rte_mempool_get_bulk(pool, (void **)pkts, n) != 0))
+		return 0;
+	vq->fast->dequeue(job, pkts, n, mbufs);
+	if (give_back_is_due(vq, n)) {
+		give_back_frames(job, n);
+		split_fast_give_back(vq, job, n);
+	}
+	split_fast_push(vq, job, n, false, 0);
+	*bytes += fast_bytes(job, n);
+	return n;
+}
+
 /** Take up to @p n ordinary packets from the guest. @return how many; their bytes in @p bytes. */
 static inline uint16_t
 split_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
@@ -152,13 +180,28 @@ split_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_
 	else
 		taken = split_fast_decode_rx(vq, job, RTE_MIN(n, FAST_BATCH), mbufs.max_len, false);
 	taken = fast_plain_headers(vq, job, taken);
-	/* Too few mbufs for all may be enough for some. */
-	if (unlikely(taken == 0 || rte_mempool_get_bulk(pool, (void **)pkts, taken) != 0))
+	if (unlikely(taken == 0))
 		return 0;
-	vq->fast->dequeue(job, pkts, taken, &mbufs);
-	split_fast_push(vq, job, taken, false, 0);
-	*bytes += fast_bytes(job, taken);
-	return taken;
+	return split_fast_move_rx(vq, pool, pkts, job, taken, &mbufs, bytes);
+}
+
+/**
+ * As split_fast_dequeue(), of one packet: the same steps without their loops, of which each costs a
+ * single packet as much as it saves many.
+ */
+static inline uint16_t
+split_fast_dequeue_one(
+	struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts, uint64_t *bytes)
+{
+	struct fast_mbufs mbufs;
+	struct fast_job job;
+
+	if (unlikely(!fast_mbufs_init(&mbufs, pool, vq->port_id)))
+		return 0;
+	if (unlikely(split_fast_decode_rx(vq, &job, 1, mbufs.max_len, false) == 0 ||
+		     fast_plain_headers(vq, &job, 1) == 0))
+		return 0;
+	return split_fast_move_rx(vq, pool, pkts, &job, 1, &mbufs, bytes);
 }
 
 /** First pass of up to @p n <= FAST_BATCH packets for the guest. @return how many are ordinary. */

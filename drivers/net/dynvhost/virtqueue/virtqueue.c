@@ -31,6 +31,7 @@
 
 #include "chain.h"
 #include "fast.h"
+#include "give_back.h"
 #include "format.h"
 #include "net_hdr.h"
 #include "rest.h"
@@ -179,6 +180,7 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 	vq_set_enqueue(vq, vq_enqueue_nothing);
 	/* The short way knows no log and no IOMMU. */
 	vq->fast = dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth());
+	vq->gives_back = dynvhost_give_back_pays();
 	if (vq->log.log != NULL || (vq->view != NULL && vq->view->iotlb != NULL))
 		vq->fast = NULL;
 	if (vq->n_rarps != 0) {

@@ -153,12 +153,21 @@ struct dynvhost_vq_packed_pos {
 	bool wrap; /**< wrap counter: true in the first round, and in every other one after it */
 };
 
+/** Waiting for bursts to ripen (packed_ripe.h). */
+struct dynvhost_vq_ripe {
+	uint16_t expected; /**< packets of the last burst from the guest */
+	uint16_t haste;    /**< so many bursts do not wait */
+	bool waits;
+	uint64_t since; /**< TSC when the wait began */
+};
+
 /** Packed ring state. */
 struct dynvhost_vq_packed {
 	struct vring_packed_desc *desc;
 	const struct vring_packed_desc_event *driver_event;
 	struct vring_packed_desc_event *device_event;
 	struct dynvhost_vq_packed_pos pos; /**< next buffer to take and to give back */
+	struct dynvhost_vq_ripe ripe;
 };
 
 /** Notifications whose look came without a fence (defer.h). */
@@ -179,6 +188,7 @@ struct dynvhost_vq_rest {
 	uint32_t looks; /**< in a row that found nothing */
 	uint32_t skips; /**< bursts that leave the ring alone after each look */
 	uint32_t skip;  /**< and how many of them are left */
+	bool was_on; /**< the burst that finds something now has been looked for in vain before */
 	uint64_t since; /**< TSC when the time between bursts was last measured */
 };
 
@@ -189,6 +199,7 @@ struct dynvhost_vq {
 	dynvhost_vq_dequeue_t dequeue; /**< never NULL: a stopped queue moves nothing */
 	dynvhost_vq_enqueue_t enqueue;
 	const struct dynvhost_fast *fast; /**< functions of the short way; NULL: not to be gone */
+	bool gives_back;                  /**< lines that the guest will write (give_back.h) */
 	const struct dynvhost_mem_view *view;
 	uint16_t size;
 	uint16_t port_id; /**< written into received mbufs */
