@@ -2,7 +2,7 @@
  * Copyright (c) 2026 The dynvhost authors
  */
 
-/* Which CPUs give lines back. */
+/* Which CPUs give lines back, and the frames' lines. */
 
 #ifdef __x86_64__
 #include <cpuid.h>
@@ -31,4 +31,12 @@ dynvhost_give_back_pays(void)
 #else
 	return false;
 #endif
+}
+
+void
+dynvhost_give_back_frames(const struct fast_job *job, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++)
+		if (job[i].len <= GIVE_BACK_LONGEST)
+			give_back_line(job[i].guest);
 }

@@ -53,13 +53,7 @@ give_back_line(const void *line)
 #endif
 }
 
-/** Give back the first lines of frames that have been copied. */
-static inline void
-give_back_frames(const struct fast_job *job, uint16_t n)
-{
-	for (uint16_t i = 0; i < n; i++)
-		if (job[i].len <= GIVE_BACK_LONGEST)
-			give_back_line(job[i].guest);
-}
+/** Give back the first lines of @p n frames that have been copied. Polling thread. */
+void dynvhost_give_back_frames(const struct fast_job *job, uint16_t n);
 
 #endif /* DYNVHOST_GIVE_BACK_H */

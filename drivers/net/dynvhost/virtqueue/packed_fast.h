@@ -205,8 +205,8 @@ packed_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 	if (unlikely(taken == 0 || rte_mempool_get_bulk(pool, (void **)pkts, taken) != 0))
 		return 0;
 	vq->fast->dequeue(job, pkts, taken, &mbufs);
-	if (give_back_is_due(vq, taken))
-		give_back_frames(job, taken);
+	if (unlikely(give_back_is_due(vq, taken)))
+		dynvhost_give_back_frames(job, taken);
 	packed_fast_push(vq, job, taken, used_flags, 0, hide_first);
 	*bytes += fast_bytes(job, taken);
 	return taken;

@@ -39,6 +39,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_common.h>
 #include <rte_mbuf.h>
+#include <rte_prefetch.h>
 
 #include "burst.h"
 #include "chain.h"
@@ -219,6 +220,8 @@ split_dequeue_found(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 	uint64_t bytes = 0;
 	uint16_t taken;
 
+	/* Most drivers take descriptors in turn: it need not wait for the available ring's entry. */
+	rte_prefetch0(&vq->split.desc[vq->split.next_head & (vq->size - 1u)]);
 	rest_end(vq);
 	n = RTE_MIN(n, available);
 	if (unlikely(n == 0))
