@@ -58,11 +58,11 @@ CELLS = [
     Cell("S15", "8 regions, split RX 64", "dir=rx,regions=8", 0.65, 0.45),
     Cell("S16", "cold 1518 split TX", "dir=tx,size=1518,buffers=20000", 0.80, 0.55),
     Cell("S17", "Linux layout 512, mrg csum RX", "dir=rx,size=512,at=12,mrg=1,csum=1", 0.80, 0.60),
-    Cell("T1", "split RX 64 near", "dir=rx,touch=fetch", 1.4, 2.0, "two", "near"),
+    Cell("T1", "split RX 64 near", "dir=rx,touch=all", 1.4, 2.0, "two", "near"),
     Cell("T2", "split TX 64 near", "dir=tx,touch=all", 1.7, 2.5, "two", "near"),
     Cell("T3", "packed TX 64 near", "dir=tx,format=packed,touch=all", 1.25, 1.6, "two", "near"),
     Cell("T4", "split TX 1518", "dir=tx,size=1518,touch=all", 1.15, 1.3, "two"),
-    Cell("T5", "packed RX 64 far", "dir=rx,format=packed,touch=fetch", 0.98, 1.1, "two", "far"),
+    Cell("T5", "packed RX 64 far", "dir=rx,format=packed,touch=all", 0.98, 1.1, "two", "far"),
     Cell("P1", "testpmd, split TX 64", "", 1.15, 1.4, "pair"),
     Cell("P2", "testpmd, split RX 1518", "", 1.05, 1.15, "pair"),
 ]

@@ -42,7 +42,7 @@ class Shape:
 
 def by_size(two: bool) -> list[Shape]:
     """Ring formats by frame sizes; with two cores the guest touches every line."""
-    touch = ",touch=fetch" if two else ""
+    touch = ",touch=all" if two else ""
     return [Shape(f"{ring} {way}", size, f"{DIRS[way]}{FORMATS[ring]},size={size}{touch}")
             for ring in FORMATS for way in DIRS for size in SIZES]
 

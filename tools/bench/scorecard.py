@@ -73,10 +73,13 @@ def judge_pair(cell: Cell, flows: list[pairs.Result]) -> Result:
     """The flow that a cell is named after; the others of its direction only have to hold."""
     same = [flow for flow in flows if flow.flow.to_guest == (cell.name == "P1")]
     last = same[-1]
-    result = Result(cell, statistics.median(last.baseline), statistics.median(last.value),
-                    last.ratio, verdict=cell.verdict(last.ratio))
-    if len(same) > 1:
-        result.remark = "; ".join(f"{flow.flow.size}: {flow.ratio:.2f}" for flow in same[:-1])
+    if not all(flow.kept for flow in same):
+        return Result(cell)
+    result = Result(cell, last.baseline, last.value, last.ratio, verdict=cell.verdict(last.ratio))
+    remarks = [f"{flow.flow.size}: {flow.ratio:.2f}" for flow in same[:-1]]
+    if last.round_trip > 0:
+        remarks.append(f"{last.round_trip:.0f} ns")
+    result.remark = "; ".join(remarks)
     if any(flow.verdict == "below" for flow in same):
         result.verdict = "below"
     return result
@@ -94,12 +97,12 @@ def measure_bursts(bench: Program, cells: list[Cell], runs: int) -> list[Result]
     return [judge(cell, found[cell.name]) for cell in cells]
 
 
-def measure_pairs(cells: list[Cell], turns: int) -> list[Result]:
+def measure_pairs(bench: Program, cells: list[Cell], turns: int) -> list[Result]:
     """Cells of two processes; all that they need is measured in the same runs."""
     if not cells:
         return []
     wanted = {cell.name == "P1" for cell in cells}
-    flows = pairs.measure([flow for flow in pairs.FLOWS if flow.to_guest in wanted], turns)
+    flows = pairs.measure([flow for flow in pairs.FLOWS if flow.to_guest in wanted], turns, bench)
     return [judge_pair(cell, flows) for cell in cells]
 
 
@@ -135,9 +138,9 @@ def main() -> int:
         args.runs, args.samples = 1, min(args.samples, QUICK_SAMPLES)
     cells = [cell for cell in CELLS if (not args.cells or cell.name in args.cells.split(","))
              and (cell.kind == "one" or not args.quick)]
-    results = measure_bursts(program.from_arguments(args),
-                             [cell for cell in cells if cell.kind != "pair"], args.runs)
-    results += measure_pairs([cell for cell in cells if cell.kind == "pair"], args.turns)
+    bench = program.from_arguments(args)
+    results = measure_bursts(bench, [cell for cell in cells if cell.kind != "pair"], args.runs)
+    results += measure_pairs(bench, [cell for cell in cells if cell.kind == "pair"], args.turns)
     report.write(args.out, args.name, HEADER, [result.row for result in results],
                  summary(results))
     write_plots(args, results)

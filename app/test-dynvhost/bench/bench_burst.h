@@ -32,7 +32,7 @@
 #define BURST_MAX_LEN 1518u
 
 /** What the guest does with the bytes of a packet. */
-enum burst_touch { BURST_TOUCH_NONE, BURST_TOUCH_FIRST, BURST_TOUCH_ALL, BURST_TOUCH_FETCH };
+enum burst_touch { BURST_TOUCH_NONE, BURST_TOUCH_FIRST, BURST_TOUCH_ALL };
 
 /** Which way packets go. */
 enum burst_dir {
@@ -132,8 +132,7 @@ burst_len(const struct burst_shape *shape, uint32_t i)
  *	format=split|packed        of the ring; split
  *	inorder, mrg, csum, event  =0|1, features that are negotiated; 0
  *	burst=1..256, ring=2..32768, buffers=N   32, 256 and 256
- *	touch=none|first|all|fetch lines of a frame that the guest reads or writes; none. fetch: all, and
- *	                           those it writes it asks for before, so that it is no bottleneck
+ *	touch=none|first|all       lines of a frame that the guest reads or writes; none
  *	at=12..256                 where a frame is in its buffer; 128
  *	regions=1..509, page=4K|2M, memory=SIZE  one, 2M and what is needed
  *	ports=1..RTE_MAX_ETHPORTS  one

@@ -51,7 +51,7 @@ burst_start(void)
 static inline void
 burst_touch_frame(const struct burst_ring *ring, uint8_t *frame, uint32_t len)
 {
-	uint32_t end = ring->shape->touch >= BURST_TOUCH_ALL ? len : RTE_MIN(len, 1u);
+	uint32_t end = ring->shape->touch == BURST_TOUCH_ALL ? len : RTE_MIN(len, 1u);
 
 	if (ring->shape->touch == BURST_TOUCH_NONE)
 		return;
@@ -142,34 +142,11 @@ burst_post_packed(struct burst_ring *ring, uint32_t n, uint32_t first)
 	ring->next_buf = buf;
 }
 
-/**
- * Ask for the lines that the guest is about to write, of the next @p n frames, all at once. The device has
- * read them a ring ago: a guest that writes one after the other waits for one after the other, and is
- * what is measured instead of the device.
- */
-static inline void
-burst_fetch_frames(const struct burst_ring *ring, uint32_t n, uint32_t first)
-{
-	const uint32_t at = ring->shape->data_at;
-	uint32_t buf = ring->next_buf;
-
-	for (uint32_t i = 0; i < n; i++) {
-		const uint8_t *frame = ring->buf_hva[buf] + at;
-		uint32_t len = burst_len(ring->shape, first + i);
-
-		for (uint32_t line = 0; line < len; line += BURST_LINE)
-			__asm__ volatile("prefetchw %0" : : "m"(frame[line]));
-		buf = burst_buf_after(ring, buf);
-	}
-}
-
 /** Make @p n buffers available; @p first numbers the first frame, for its length. */
 static inline void
 burst_post(struct burst_ring *ring, uint32_t n, uint32_t first)
 {
 	ring->out += n;
-	if (ring->shape->touch == BURST_TOUCH_FETCH && !ring->writable)
-		burst_fetch_frames(ring, n, first);
 	if (ring->shape->packed)
 		burst_post_packed(ring, n, first);
 	else

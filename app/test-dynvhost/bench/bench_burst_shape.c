@@ -69,8 +69,6 @@ shape_set_word(struct burst_shape *shape, const char *key, const char *value)
 		shape->touch = BURST_TOUCH_FIRST;
 	else if (strcmp(key, "touch") == 0 && strcmp(value, "all") == 0)
 		shape->touch = BURST_TOUCH_ALL;
-	else if (strcmp(key, "touch") == 0 && strcmp(value, "fetch") == 0)
-		shape->touch = BURST_TOUCH_FETCH;
 	else
 		return false;
 	return true;

@@ -47,10 +47,29 @@ def judged(cell: Cell, *runs: tuple[float, float]) -> tuple[float | None, str, s
 def judged_pair(name: str, ratios: dict[int, float]) -> tuple[float | None, str]:
     """Ratio and verdict of a cell of two processes, by the ratios of its sizes."""
     cell = next(cell for cell in CELLS if cell.name == name)
-    flows = [pairs.Result(pairs.Flow(name == "P1", size), [10.0], [10.0 * ratio])
+    flows = [pairs.Result(pairs.Flow(name == "P1", size),
+                          [(pairs.Sample(10.0), pairs.Sample(10.0 * ratio))])
              for size, ratio in ratios.items()]
     result = scorecard.judge_pair(cell, flows)
     return result.ratio, result.verdict
+
+
+def judged_turns(*turns: tuple[float, float, float]) -> tuple[float | None, str, str]:
+    """Ratio, verdict and remark of P1 by its turns: ratio, and round trips before and after ours;
+    those of net_vhost are as before."""
+    cell = next(cell for cell in CELLS if cell.name == "P1")
+    flow = pairs.Result(pairs.Flow(True, 64), [
+        (pairs.Sample(10.0, (before, before)), pairs.Sample(10.0 * ratio, (before, after)))
+        for ratio, before, after in turns])
+    result = scorecard.judge_pair(cell, [flow])
+    return result.ratio, result.verdict, result.remark
+
+
+def is_enough(turn: int, *turns: tuple[float, float]) -> bool:
+    """Whether turns with these round trips will do, after as many and where 3 were asked for."""
+    flow = pairs.Result(pairs.Flow(True, 64), [
+        (pairs.Sample(1.0, trips), pairs.Sample(1.0, trips)) for trips in turns])
+    return pairs.is_enough([flow], turn, 3)
 
 
 def filled(text: str, **tables: str) -> str:
@@ -72,6 +91,19 @@ CASES: Cases = {
         lambda: judged(ONE, (0.9, 0), (0.4, 0), (0.5, 0)), (0.5, "bar", "")),
     "runs with the CPUs elsewhere do not count": (
         lambda: judged(TWO, (2.5, 130), (1.0, 400), (2.5, 150)), (2.5, "stretch", "150 ns")),
+    "turns in which the CPUs moved do not count": (
+        lambda: judged_turns((1.5, 60, 60), (9.0, 60, 340), (1.5, 62, 64)),
+        (1.5, "stretch", "61 ns")),
+    "near and far are not mixed: what most turns had counts": (
+        lambda: judged_turns((9.0, 60, 60), (1.2, 330, 340), (1.2, 330, 340)),
+        (1.2, "bar", "335 ns")),
+    "where no turn counts, nothing is measured": (
+        lambda: judged_turns((1.5, 60, 340), (1.5, 340, 60)), (None, "not measured", "")),
+    "as many turns as asked for, if they count": (
+        lambda: [is_enough(2, (60, 60), (60, 60)), is_enough(3, *[(60, 60)] * 3)], [False, True]),
+    "more turns while too few count, but not for ever": (
+        lambda: [is_enough(3, (60, 60), (60, 340), (60, 60)), is_enough(9, *[(60, 340)] * 9)],
+        [False, True]),
     "a cell whose placement did not occur is not measured": (
         lambda: judged(TWO, (2.5, 300)), (None, "not measured", "300 ns, wanted near")),
     "a pair is judged by its last size": (

@@ -48,7 +48,7 @@ ROOMS = [
      LIBC + UAPI + WIRE + [r'(notify|closer)\.h']),
     ('virtqueues know mbufs, EAL and guest memory',
      [f'{DRIVER}/virtqueue/*.[ch]'],
-     LIBC + UAPI + EAL + MBUF + MEM + VIRTQUEUE + own_headers(f'{DRIVER}/virtqueue')),
+     LIBC + UAPI + [r'cpuid\.h'] + EAL + MBUF + MEM + VIRTQUEUE + own_headers(f'{DRIVER}/virtqueue')),
     ('sessions and the control thread know rings and memory, and no mbufs or ethdev',
      [f'{DRIVER}/vhost_user/session*.[ch]', f'{DRIVER}/vhost_user/control.[ch]',
       f'{DRIVER}/vhost_user/backend*.[ch]'],
