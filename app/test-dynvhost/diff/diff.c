@@ -14,8 +14,11 @@
 #define SEND_SIZE  (4ull << 20)
 #define OFFER_SIZE (16ull << 20)
 
-/** Looks at an empty ring after which nothing more is expected of it. */
-#define IDLE_LOOKS 64
+/**
+ * Looks at an empty ring after which nothing more is expected of it: longer than a burst of a packed
+ * ring waits for as many packets as the last one had.
+ */
+#define IDLE_LOOKS 2000
 
 static const char *const diff_names[DIFF_SIDES] = {"net_vhost", "net_dynvhost"};
 
