@@ -8,9 +8,10 @@
 /**
  * @file
  * The driver's side of a ring with nothing in it that costs: one descriptor for each buffer, no
- * notifications, buffers in turn, which come back so. What it keeps for itself stays in registers, and a descriptor is two
- * stores: those to lines that the device has had wait in a row for them, and the longer the row of all
- * others is, the fewer of these are on their way at a time. Then the guest is what is measured.
+ * notifications, buffers in turn, which come back so. What it keeps for itself stays in registers, and
+ * a descriptor is two stores: those to lines that the device has had wait in a row for them, and the
+ * longer the row of all others is, the fewer of these are on their way at a time. Then the guest is what
+ * is measured.
  */
 
 #include <linux/virtio_config.h>

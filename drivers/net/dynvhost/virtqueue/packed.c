@@ -36,9 +36,8 @@
  * --------------
  * All three areas belong to the guest, which may write anything to them at any moment. The flags of
  * a head are loaded to see whether it is available, which decides nothing else (nor does whether one
- * further on is there, packed_ripe.h); then each
- * descriptor is loaded once into a local, judged there and used from there (chain.h judges
- * descriptors). Our own position is kept in private memory: what the guest writes over used
+ * further on is there, packed_ripe.h); then each descriptor is loaded once into a local, judged there
+ * and used from there (chain.h judges descriptors). Our own position is kept in private memory: what the guest writes over used
  * descriptors is never read back. A buffer's id is the guest's own business and only echoed. Loops
  * are bounded by the burst's length, the ring's size and DYNVHOST_VQ_MAX_SEGS.
  */

@@ -31,8 +31,8 @@
 
 #include "chain.h"
 #include "fast.h"
-#include "give_back.h"
 #include "format.h"
+#include "give_back.h"
 #include "net_hdr.h"
 #include "rest.h"
 #include "virtqueue.h"
