@@ -61,14 +61,14 @@ let_time_pass(struct bed *bed)
 	bed->vq.packed.ripe.since -= RIPE_CYCLES + 1;
 }
 
-/* A guest that has one packet less than before is waited for, and then taken as it is. */
+/* A guest that has fewer packets than before is waited for, and then they are taken. */
 static void
-wait_in_vain(struct bed *bed)
+wait_in_vain(struct bed *bed, uint16_t n)
 {
-	send(bed, STREAM - 1);
+	send(bed, n);
 	assert_int_equal(look(bed), 0);
 	let_time_pass(bed);
-	assert_int_equal(look(bed), STREAM - 1);
+	assert_int_equal(look(bed), n);
 }
 
 static void
@@ -100,20 +100,34 @@ more_than_is_expected_is_taken_at_once(void **state)
 static void
 guest_with_nothing_more_is_not_waited_for_long(void **state)
 {
-	wait_in_vain(open_stream());
+	wait_in_vain(open_stream(), 1);
 }
 
+/* A stream that has become slower is taken in shorter bursts, and these come as a whole. */
 static void
-who_has_waited_in_vain_does_not_wait_again_soon(void **state)
+slower_stream_is_waited_for_as_it_is(void **state)
 {
 	struct bed *bed = open_stream();
 
-	wait_in_vain(bed);
-	for (unsigned int i = 1; i < RIPE_HASTE; i++) {
+	wait_in_vain(bed, STREAM - 1);
+	send(bed, STREAM - 1);
+	assert_int_equal(look(bed), STREAM - 1);
+	wait_in_vain(bed, RIPE_LEAST);
+	send(bed, RIPE_LEAST - 1);
+	assert_int_equal(look(bed), 0);
+}
+
+static void
+stream_that_has_ended_is_not_waited_for_soon(void **state)
+{
+	struct bed *bed = open_stream();
+
+	wait_in_vain(bed, RIPE_LEAST - 1);
+	for (unsigned int i = 0; i < RIPE_HASTE; i++) {
 		send(bed, i % 2 == 0 ? STREAM : RIPE_LEAST);
 		assert_int_equal(look(bed), i % 2 == 0 ? STREAM : RIPE_LEAST);
 	}
-	/* And then it does. */
+	/* And then it is. */
 	send(bed, RIPE_LEAST - 1);
 	assert_int_equal(look(bed), 0);
 }
@@ -193,7 +207,8 @@ main(void)
 		BED_TEST(burst_of_a_stream_comes_as_a_whole),
 		BED_TEST(more_than_is_expected_is_taken_at_once),
 		BED_TEST(guest_with_nothing_more_is_not_waited_for_long),
-		BED_TEST(who_has_waited_in_vain_does_not_wait_again_soon),
+		BED_TEST(slower_stream_is_waited_for_as_it_is),
+		BED_TEST(stream_that_has_ended_is_not_waited_for_soon),
 		BED_TEST(silence_after_a_stream_ends_the_wait),
 		BED_TEST(few_packets_at_a_time_are_no_stream),
 		BED_TEST(application_that_asks_for_few_gets_them),

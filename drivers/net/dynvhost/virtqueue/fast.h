@@ -49,6 +49,7 @@
 #include <rte_prefetch.h>
 
 #include "dynvhost_mem.h"
+#include "give_back.h"
 #include "net_hdr.h"
 #include "virtqueue.h"
 
@@ -76,6 +77,9 @@ struct dynvhost_fast {
 	/** Write the frames of jobs into fresh mbufs. */
 	void (*dequeue)(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
 		const struct fast_mbufs *mbufs);
+	/** As dequeue(), and give each frame back when it has been read (give_back.h). */
+	void (*dequeue_giving)(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
+		const struct fast_mbufs *mbufs, enum give_back_way way);
 	/** Write headers of @p hdr_len bytes and mbufs, of @p bytes in all, into the guest's buffers. */
 	void (*enqueue)(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
 		uint8_t hdr_len, uint64_t bytes);
@@ -256,6 +260,17 @@ fast_mbufs_init(struct fast_mbufs *mbufs, struct rte_mempool *pool, uint16_t por
 	mbufs->rearm = RTE_PKTMBUF_HEADROOM | UINT64_C(1) << 16 | UINT64_C(1) << 32 |
 		       (uint64_t)port_id << 48;
 	return true;
+}
+
+/** Second pass of @p n packets from the guest. */
+static __rte_always_inline void
+fast_dequeue(const struct dynvhost_vq *vq, const struct fast_job *job, struct rte_mbuf **pkts,
+	uint16_t n, const struct fast_mbufs *mbufs)
+{
+	if (give_back_is_due(vq, n))
+		vq->fast->dequeue_giving(job, pkts, n, mbufs, vq->give_back.way);
+	else
+		vq->fast->dequeue(job, pkts, n, mbufs);
 }
 
 /** Fields of an mbuf that say whether it is ordinary: refcnt and nb_segs, in rearm_data. */

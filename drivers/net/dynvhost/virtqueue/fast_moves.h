@@ -63,9 +63,10 @@ fast_moves_copy_long(uint8_t *to, const uint8_t *from, size_t len, const struct 
 		fast_copy_block(to + len - FAST_BLOCK, from + len - FAST_BLOCK);
 }
 
-static FAST_TARGET void
-fast_moves_dequeue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
-	const struct fast_mbufs *mbufs)
+/** Write frames into mbufs, and give them back if @p gives. */
+static __rte_always_inline FAST_TARGET void
+fast_moves_take(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
+	const struct fast_mbufs *mbufs, enum give_back_way way, const bool gives)
 {
 	const uint64_t rearm = mbufs->rearm;
 	const size_t data_at = mbufs->data_at;
@@ -87,13 +88,31 @@ fast_moves_dequeue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t 
 
 			fast_moves_copy_long(
 				RTE_PTR_ADD(pkts[i], data_at), job[i].guest, len, &next);
+			if (gives)
+				give_back_frame(way, job[i].guest, len);
 			continue;
 		}
 		fast_copy_short(RTE_PTR_ADD(pkts[i], data_at), job[i].guest, len);
+		if (gives)
+			give_back_frame(way, job[i].guest, len);
 		if (unlikely(!last && job[i + 1].len > FAST_BLOCK))
 			fast_moves_fetch_all(RTE_PTR_ADD(pkts[i + 1], data_at), job[i + 1].guest,
 				job[i + 1].len);
 	}
+}
+
+static FAST_TARGET void
+fast_moves_dequeue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
+	const struct fast_mbufs *mbufs)
+{
+	fast_moves_take(job, pkts, n, mbufs, GIVE_BACK_NOT, false);
+}
+
+static FAST_TARGET void
+fast_moves_dequeue_giving(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
+	const struct fast_mbufs *mbufs, enum give_back_way way)
+{
+	fast_moves_take(job, pkts, n, mbufs, way, true);
 }
 
 /** The header of a packet with nothing left to do, in one buffer. */
@@ -164,6 +183,7 @@ fast_moves_enqueue(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t 
 
 const struct dynvhost_fast FAST_NAME = {
 	.dequeue = fast_moves_dequeue,
+	.dequeue_giving = fast_moves_dequeue_giving,
 	.enqueue = fast_moves_enqueue,
 	.bits = FAST_BITS,
 };

@@ -234,6 +234,7 @@ packed_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rt
 	if (taken < n && packed_burst_has_next(vq, &burst))
 		packed_dequeue_rest(vq, &burst, pool, pkts, n - taken);
 	packed_ripe_note(vq, burst.sum.packets);
+	give_back_note(vq, burst.sum.packets);
 	packed_burst_end(vq, &burst, log);
 	return (uint16_t)burst.sum.packets;
 }

@@ -16,7 +16,6 @@
 #include <linux/virtio_ring.h>
 
 #include "fast.h"
-#include "give_back.h"
 
 #define PACKED_FAST_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
 #define PACKED_FAST_USED  (1u << VRING_PACKED_DESC_F_USED)
@@ -204,9 +203,7 @@ packed_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 	/* Too few mbufs for all may be enough for some. */
 	if (unlikely(taken == 0 || rte_mempool_get_bulk(pool, (void **)pkts, taken) != 0))
 		return 0;
-	vq->fast->dequeue(job, pkts, taken, &mbufs);
-	if (unlikely(give_back_is_due(vq, taken)))
-		dynvhost_give_back_frames(job, taken);
+	fast_dequeue(vq, job, pkts, taken, &mbufs);
 	packed_fast_push(vq, job, taken, used_flags, 0, hide_first);
 	*bytes += fast_bytes(job, taken);
 	return taken;

@@ -47,7 +47,7 @@ packed_ripe_is_late(struct dynvhost_vq *vq)
 		ripe->waits = true;
 		ripe->since = now;
 	} else if (now - ripe->since > RIPE_CYCLES) {
-		ripe->haste = RIPE_HASTE;
+		ripe->late = true;
 		return true;
 	}
 	vq->rest.looks++;
@@ -82,6 +82,9 @@ packed_ripe_note(struct dynvhost_vq *vq, uint32_t n)
 	ripe->waits = false;
 	if (unlikely(ripe->haste > 0))
 		ripe->haste--;
+	if (unlikely(ripe->late) && n < RIPE_LEAST)
+		ripe->haste = RIPE_HASTE;
+	ripe->late = false;
 }
 
 #endif /* DYNVHOST_PACKED_RIPE_H */

@@ -228,9 +228,11 @@ split_dequeue_found(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 		return 0;
 	taken = split_dequeue_ordinary(vq, pool, pkts, n, &bytes);
 	if (unlikely(taken < n))
-		return split_dequeue_rest(vq, split_burst_of(vq, available, taken, bytes), pool,
+		taken = split_dequeue_rest(vq, split_burst_of(vq, available, taken, bytes), pool,
 			pkts, n - taken, log);
-	split_burst_end(vq, taken, bytes, log);
+	else
+		split_burst_end(vq, taken, bytes, log);
+	give_back_note(vq, taken);
 	return taken;
 }
 

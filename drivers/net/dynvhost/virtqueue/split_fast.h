@@ -137,14 +137,14 @@ split_fast_decode_rx(
 	return i;
 }
 
-/** Give back frames, and the lines of descriptors that have been taken to their ends (give_back.h). */
+/** Give back the lines of descriptors that have been taken to their ends (give_back.h). */
 static __rte_noinline void
 split_fast_give_back(const struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n)
 {
-	dynvhost_give_back_frames(job, n);
 	for (uint16_t i = 0; i < n; i++)
 		if (job[i].id % SPLIT_FAST_DESCS == SPLIT_FAST_DESCS - 1)
-			give_back_line(&vq->split.desc[job[i].id]);
+			give_back_line(
+				vq->give_back.way, (const uint8_t *)&vq->split.desc[job[i].id]);
 }
 
 /** Second pass of @p n packets from the guest. @return how many were taken; their bytes in @p bytes. */
@@ -155,8 +155,8 @@ split_fast_move_rx(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_
 	/* Too few mbufs for all may be enough for some. */
 	if (unlikely(rte_mempool_get_bulk(pool, (void **)pkts, n) != 0))
 		return 0;
-	vq->fast->dequeue(job, pkts, n, mbufs);
-	if (unlikely(give_back_is_due(vq, n)))
+	fast_dequeue(vq, job, pkts, n, mbufs);
+	if (give_back_is_due(vq, n))
 		split_fast_give_back(vq, job, n);
 	split_fast_push(vq, job, n, false, 0);
 	*bytes += fast_bytes(job, n);

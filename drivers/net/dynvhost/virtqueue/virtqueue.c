@@ -180,7 +180,6 @@ vq_choose_bursts(struct dynvhost_vq *vq)
 	vq_set_enqueue(vq, vq_enqueue_nothing);
 	/* The short way knows no log and no IOMMU. */
 	vq->fast = dynvhost_fast_choose(rte_vect_get_max_simd_bitwidth());
-	vq->gives_back = dynvhost_give_back_pays();
 	if (vq->log.log != NULL || (vq->view != NULL && vq->view->iotlb != NULL))
 		vq->fast = NULL;
 	if (vq->n_rarps != 0) {
@@ -304,6 +303,7 @@ vq_attach(
 	vq->stall_since = 0;
 	memset(&vq->defer, 0, sizeof(vq->defer));
 	rest_end(vq);
+	dynvhost_give_back_init(vq);
 	vq->format->attach(vq, pins);
 	dynvhost_vq_show(vq);
 }

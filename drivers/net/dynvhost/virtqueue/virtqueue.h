@@ -158,6 +158,7 @@ struct dynvhost_vq_ripe {
 	uint16_t expected; /**< packets of the last burst from the guest */
 	uint16_t haste;    /**< so many bursts do not wait */
 	bool waits;
+	bool late;      /**< the wait was in vain */
 	uint64_t since; /**< TSC when the wait began */
 };
 
@@ -192,6 +193,23 @@ struct dynvhost_vq_rest {
 	uint64_t since; /**< TSC when the time between bursts was last measured */
 };
 
+/** Giving lines back that the guest will write (give_back.h). */
+struct dynvhost_vq_give_back {
+	uint8_t way;    /**< enum give_back_way */
+	uint8_t ways;   /**< that the CPU has, a bit for each */
+	int32_t left;   /**< packets until there is something to think about */
+	uint64_t next;  /**< TSC before which there is no other trial */
+	uint64_t pause; /**< TSC cycles from the last trial to that */
+	/* Of a trial. */
+	uint8_t rounds;   /**< still to come; 0: there is none */
+	uint8_t before;   /**< the way before it */
+	bool settled;     /**< all lines are as the way leaves them */
+	uint32_t packets; /**< since the turn of a way began, or had settled */
+	uint64_t since;   /**< TSC when that was */
+	uint64_t last;    /**< TSC of the last burst */
+	uint64_t cost[5]; /**< least of each way */
+};
+
 struct dynvhost_vq {
 	/* Read by every burst. Written by control while the queue is outside; the two burst pointers
 	 * also by the polling thread when it stops the queue.
@@ -199,7 +217,6 @@ struct dynvhost_vq {
 	dynvhost_vq_dequeue_t dequeue; /**< never NULL: a stopped queue moves nothing */
 	dynvhost_vq_enqueue_t enqueue;
 	const struct dynvhost_fast *fast; /**< functions of the short way; NULL: not to be gone */
-	bool gives_back;                  /**< lines that the guest will write (give_back.h) */
 	const struct dynvhost_mem_view *view;
 	uint16_t size;
 	uint16_t port_id; /**< written into received mbufs */
@@ -221,6 +238,7 @@ struct dynvhost_vq {
 	struct dynvhost_vq_packed packed;
 	struct dynvhost_vq_defer defer;
 	struct dynvhost_vq_rest rest;
+	struct dynvhost_vq_give_back give_back;
 	bool kicks;       /**< the driver is asked for kicks; outlives stops */
 	bool call_anyway; /**< nobody has been called yet: call, whatever the driver's event says */
 	struct dynvhost_mem_cursor cursor;
