@@ -15,7 +15,7 @@
 #                 --samples N samples of each port and cell in a run (11)
 #                 --cells     only these
 #   --matrix    every shape, one core; with --two those of two cores:
-#               [--two] [--samples N] [--simd BITS]
+#               [--two] [--runs N] [--samples N] [--simd BITS]
 #   --latency   one packet at a time, median and 99th percentile:
 #               [--runs N] [--samples N] [--simd BITS]
 #   --invariants  what opening on demand and idle closing cost:
@@ -78,7 +78,7 @@ report_all()
 	report scorecard "$@"
 	report scorecard --name scorecard-512 --simd 512 --cells "$WIDE_CELLS" "$@"
 	report matrix "$@"
-	report matrix --two "$@"
+	report matrix --two --runs 3 --samples 3 "$@"
 	report latency "$@"
 	report invariants "$@"
 	report scaling "$@"

@@ -4,8 +4,8 @@
 """Every shape that bench_burst knows, beside net_vhost: none may be slower than 0.98 of it.
 
 Tells how many times as fast a port is, in cycles per packet on one core, or with --two in packets per
-second of two cores. What misses the limit is measured twice more, and the median counts. The status
-says only whether things could be measured.
+second of two cores, apart for those that are near and far from each other. What misses the limit is
+measured twice more, and the median counts. The status says only whether things could be measured.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import sys
 import plot
 import program
 import report
+from cells import FAR_NS
 from program import BASELINE, Line, Program
 
 LIMIT = 0.98
@@ -70,23 +71,42 @@ def is_slower(line: Line) -> bool:
     return speed(line) < LIMIT
 
 
-def measure(bench: Program, shapes: list[Shape], two: bool, runs: int) -> dict[str, list[Line]]:
-    """Baseline and port of each shape that could be measured."""
-    found: dict[str, list[Line]] = {}
-    for start in range(0, len(shapes), CHUNK):
-        chunk = {shape.name: shape.words for shape in shapes[start:start + CHUNK]}
-        found |= program.repeat(lambda c=chunk: bench.run(c, two=two), runs)
-    again = {shape.name: shape.words for shape in shapes
-             if shape.name in found and is_slower(found[shape.name][1])}
-    more = [bench.run(again, two=two) for _ in range(RUNS_AGAIN)] if again else []
-    for name in again:
-        all_runs = [found[name]] + [run[name] for run in more if name in run]
-        found[name] = [program.middle([lines[i] for lines in all_runs]) for i in (0, 1)]
-    return found
+Found = dict[str, list[Line]]
+
+
+def is_far(lines: list[Line]) -> bool:
+    """Where the two cores were while a shape was measured; one core is near to itself."""
+    return lines[-1].round_trip > FAR_NS
+
+
+def middle(runs: list[list[Line]]) -> list[Line]:
+    """The medians of several runs of a shape."""
+    return [program.middle(of_port) for of_port in zip(*runs)]
+
+
+def measure(bench: Program, shapes: list[Shape], two: bool, runs: int) -> dict[bool, Found]:
+    """Baseline and port of each shape that could be measured, of cores that are near and far."""
+    found: dict[bool, dict[str, list[list[Line]]]] = {False: {}, True: {}}
+
+    def run(chunk: list[Shape]) -> None:
+        words = {shape.name: shape.words for shape in chunk}
+        for name, lines in (bench.run(words, two=two) if words else {}).items():
+            found[is_far(lines)].setdefault(name, []).append(lines)
+
+    for _ in range(runs):
+        for start in range(0, len(shapes), CHUNK):
+            run(shapes[start:start + CHUNK])
+    again = [shape for shape in shapes
+             if any(is_slower(middle(of[shape.name])[-1])
+                    for of in found.values() if shape.name in of)]
+    for _ in range(RUNS_AGAIN):
+        run(again)
+    return {far: {name: middle(of_shape) for name, of_shape in of.items()}
+            for far, of in found.items()}
 
 
 def write(args: argparse.Namespace, name: str, title: str, shapes: list[Shape],
-          found: dict[str, list[Line]]) -> None:
+          found: Found) -> None:
     """The table and the picture of some shapes, and all that was measured of them."""
     rows = list(dict.fromkeys(shape.row for shape in shapes))
     columns = list(dict.fromkeys(shape.column for shape in shapes))
@@ -106,7 +126,7 @@ def text(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}" if value >= LIMIT else f"**{value:.2f}**"
 
 
-def verdict(shapes: list[Shape], found: dict[str, list[Line]]) -> str:
+def verdict(shapes: list[Shape], found: Found) -> str:
     """One line for all."""
     slower = [f"{name} ({speed(lines[1]):.2f})" for name, lines in found.items()
               if is_slower(lines[1])]
@@ -125,11 +145,16 @@ def main() -> int:
     parser.add_argument("--two", action="store_true", help="two cores")
     args = program.parse(parser)
     bench = program.from_arguments(args)
-    tables = [("matrix-two", "Packets per second, two cores", by_size(True))] if args.two else [
-        ("matrix-one", "Cycles per packet, one core", by_size(False)),
-        ("matrix-other", "Cycles per packet, one core, 64 bytes or as said", by_other())]
-    for name, title, shapes in tables:
-        write(args, name, title, shapes, measure(bench, shapes, args.two, args.runs))
+    if args.two:
+        found = measure(bench, by_size(True), True, args.runs)
+        for far, name in ((False, "near"), (True, "far")):
+            write(args, f"matrix-{name}", f"Packets per second, two {name} cores", by_size(True),
+                  found[far])
+        return 0
+    for name, title, shapes in (
+            ("matrix-one", "Cycles per packet, one core", by_size(False)),
+            ("matrix-other", "Cycles per packet, one core, 64 bytes or as said", by_other())):
+        write(args, name, title, shapes, measure(bench, shapes, False, args.runs)[False])
     return 0
 
 

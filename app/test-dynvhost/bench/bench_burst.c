@@ -132,6 +132,23 @@ bench_judge_turn(unsigned int i)
 		bench_sample[p][i].valid = same;
 }
 
+/** With two cores: only the turns of the placement that most of them had count. */
+static void
+bench_keep_one_placement(void)
+{
+	unsigned int n[2] = {0, 0};
+
+	for (unsigned int i = 0; i < bench.plan.samples; i++)
+		if (bench_sample[0][i].valid)
+			n[bench_sample[0][i].round_trip > FAR_NS]++;
+	for (unsigned int i = 0; i < bench.plan.samples; i++) {
+		const bool far = bench_sample[0][i].round_trip > FAR_NS;
+
+		for (unsigned int p = 0; p < bench.n_ports && n[far] < n[!far]; p++)
+			bench_sample[p][i].valid = false;
+	}
+}
+
 static const char *
 bench_unit(const struct burst_shape *shape)
 {
@@ -220,6 +237,8 @@ bench_measure(struct burst_port *const *port, const struct burst_shape *shape)
 		if (bench.two)
 			bench_judge_turn(i);
 	}
+	if (bench.two)
+		bench_keep_one_placement();
 	bench_print(shape);
 }
 

@@ -72,6 +72,29 @@ def is_enough(turn: int, *turns: tuple[float, float]) -> bool:
     return pairs.is_enough([flow], turn, 3)
 
 
+class Runs:
+    """A bench of one shape, whose runs find these ratios and round trips."""
+    # pylint: disable=too-few-public-methods
+
+    def __init__(self, *runs: tuple[float, float]) -> None:
+        self.left = list(runs)
+
+    def run(self, shapes: dict[str, str], two: bool) -> dict[str, list[program.Line]]:
+        """The next one."""
+        ratio, trip = self.left.pop(0)
+        return {name: [line(1, "Mpps", trip), line(ratio, "Mpps", trip)]
+                for name in shapes if two}
+
+
+def in_matrix(runs: int, *found: tuple[float, float]) -> tuple[dict[bool, float], int]:
+    """Ratios near and far of the one shape of a matrix, and how many runs were not needed."""
+    bench = Runs(*found)
+    shape = matrix.Shape("RX", "64", "dir=rx")
+    measured = matrix.measure(bench, [shape], True, runs)  # type: ignore[arg-type]
+    return ({far: lines[shape.name][1].ratio for far, lines in measured.items() if lines},
+            len(bench.left))
+
+
 def filled(text: str, **tables: str) -> str:
     """A document with these tables put in."""
     with tempfile.TemporaryDirectory() as folder:
@@ -116,6 +139,11 @@ CASES: Cases = {
         lambda: [matrix.is_slower(line(*of)) for of in
                  ((1.01,), (1.03,), (0.99, "Mpps"), (0.97, "Mpps"))],
         [False, True, False, True]),
+    "the matrix keeps near and far apart": (
+        lambda: in_matrix(3, (1.5, 60), (1.1, 330), (1.7, 62)), ({False: 1.6, True: 1.1}, 0)),
+    "what is slower in either is measured twice more": (
+        lambda: in_matrix(2, (1.5, 60), (0.9, 330), (1.0, 330), (1.1, 340), (9, 60)),
+        ({False: 1.5, True: 1.0}, 1)),
     "no two shapes of the matrix have one name": (
         lambda: [len(shapes) - len({shape.name for shape in shapes})
                  for shapes in (matrix.by_size(False), matrix.by_size(True), matrix.by_other())],
