@@ -31,7 +31,7 @@ STEPS = [
     ("copying bytes", r"fast_moves_copy|fast_moves_fetch|fast_copy|memcpy|memmove|copy_(to|from)_|"
                       r"copy_gather|copy_scatter|_mm\d*_(stream|store|loadu)"),
     ("packet headers", r"fast_moves_header|fast_plain_headers|net_hdr"),
-    ("mbuf fields", r"fast_moves_(de|en)queue|fast_mbufs"),
+    ("mbuf fields", r"fast_moves_((de|en)queue|take)|fast_mbufs"),
     ("mbufs from and to the pool", r"mempool|pktmbuf|rte_mbuf|rte_ring|common_ring|fast_free|"
                                    r"fast_is_ordinary|mbuf"),
     ("used descriptors", r"fast_push|push_used|push_bufs"),
@@ -39,8 +39,8 @@ STEPS = [
                                  r"fast_ring_of|fast_limit|mem_lookup|chain_|_walk|_peek"),
     ("gate", r"gate_(enter|leave)"),
     ("notification", r"wants?_call|defer_|event"),
-    ("burst, statistics", r"rxtx|dynvhost_[rt]x_burst|_burst|_fast_|fast_bytes|rest_|dequeue|"
-                          r"enqueue|rte_eth_[rt]x"),
+    ("burst, statistics", r"rxtx|dynvhost_[rt]x_burst|_burst|_fast_|fast_bytes|rest_|give_back|"
+                          r"dequeue|enqueue|rte_eth_[rt]x"),
 ]
 # Taking the time around the call is the bench's own.
 OUTSIDE = re.compile(r"burst_now|rdtsc|^one_")

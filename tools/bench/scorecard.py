@@ -56,9 +56,10 @@ def is_placed(cell: Cell, round_trip: float) -> bool:
 def judge(cell: Cell, runs: list[list[Line]]) -> Result:
     """The median of the runs of a cell, and what it is worth."""
     result = Result(cell)
-    if runs and cell.kind == "two":
-        result.remark = f"{statistics.median(own.round_trip for _, own in runs):.0f} ns"
     good = [run for run in runs if is_placed(cell, run[1].round_trip) and run[1].ratio > 0]
+    if runs and cell.kind == "two":
+        trips = [own.round_trip for _, own in good or runs]
+        result.remark = f"{statistics.median(trips):.0f} ns"
     if good:
         result.baseline = statistics.median(other.value for other, _ in good)
         result.value = statistics.median(own.value for _, own in good)

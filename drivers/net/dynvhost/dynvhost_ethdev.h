@@ -44,6 +44,7 @@ struct dynvhost_queue {
 	struct dynvhost_gate gate;
 	struct dynvhost_vq *vq;
 	struct rte_mempool *pool; /**< receive queues only */
+	_Atomic uint32_t rest;    /**< receive queues: polls that are still left out (rest.h) */
 	atomic_bool counts_kinds; /**< somebody has asked how many packets there are of each kind */
 	uint8_t retries;          /**< transmit queues only: of bursts that come out short */
 	bool deferred;            /**< not to be started with the port */

@@ -184,6 +184,7 @@ dynvhost_rx_queue_intr_enable(struct rte_eth_dev *eth_dev, uint16_t q)
 	if (queue->intr_fd < 0)
 		return -ENOTSUP;
 	intr_forget(queue);
+	atomic_store_explicit(&queue->rest, 0, memory_order_relaxed);
 	if (likely(dynvhost_gate_enter(&queue->gate))) {
 		dynvhost_vq_set_kicks(queue->vq, true);
 		look_again = dynvhost_vq_has_work(queue->vq);

@@ -10,6 +10,7 @@
 #include <rte_ether.h>
 
 #include "dynvhost_ethdev.h"
+#include "rest.h"
 
 /** A wait for guest buffers; a guest's driver that is awake offers some within as much. */
 #define TX_RETRY_US 1
@@ -98,22 +99,34 @@ rxtx_enqueue_and_count(struct dynvhost_queue *queue, struct rte_mbuf **pkts, uin
 	return done;
 }
 
-uint16_t
-dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n)
+/* Apart from the poll that leaves the ring alone, which needs no registers saved. */
+static __rte_noinline uint16_t
+rxtx_receive(struct dynvhost_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct dynvhost_queue *queue = rxq;
 	const uint32_t burst = dynvhost_gate_enter(&queue->gate);
 	uint16_t moved;
 
 	if (unlikely(burst == 0))
 		return 0;
 	moved = queue->vq->dequeue(queue->vq, queue->pool, pkts, n);
+	if (moved == 0)
+		rest_begin(&queue->rest, queue->vq);
 	dynvhost_gate_leave_burst(&queue->gate, burst);
 	if (unlikely(atomic_load_explicit(&queue->finish, memory_order_relaxed) != 0))
 		moved = dynvhost_rx_finish(queue, pkts, moved);
 	if (unlikely(rxtx_counts_kinds(queue)))
 		rxtx_count_received(queue, pkts, moved);
 	return moved;
+}
+
+uint16_t
+dynvhost_rx_burst(void *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct dynvhost_queue *queue = rxq;
+
+	if (rest_is_on(&queue->rest))
+		return 0;
+	return rxtx_receive(queue, pkts, n);
 }
 
 uint16_t

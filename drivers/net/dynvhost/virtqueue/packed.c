@@ -223,7 +223,7 @@ packed_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rt
 	struct packed_burst burst;
 	uint16_t taken;
 
-	if (rest_is_on(vq) || !packed_is_ripe(vq, n))
+	if (!packed_is_ripe(vq, n))
 		return 0;
 	if (!packed_burst_begin(vq, &burst)) {
 		rest_note_nothing(vq);

@@ -243,8 +243,6 @@ split_dequeue_burst(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 {
 	uint16_t available;
 
-	if (rest_is_on(vq))
-		return 0;
 	available = split_burst_begin(vq);
 	if (available != 0)
 		return split_dequeue_found(vq, pool, pkts, n, available, log);

@@ -188,7 +188,7 @@ struct dynvhost_vq_defer {
 struct dynvhost_vq_rest {
 	uint32_t looks; /**< in a row that found nothing */
 	uint32_t skips; /**< bursts that leave the ring alone after each look */
-	uint32_t skip;  /**< and how many of them are left */
+	uint32_t skip;  /**< as many, or more where the burst waits for the guest */
 	bool was_on; /**< the burst that finds something now has been looked for in vain before */
 	uint64_t since; /**< TSC when the time between bursts was last measured */
 };
