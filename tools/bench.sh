@@ -22,6 +22,7 @@
 #               [--runs N] [--samples N]
 #   --scaling   with ports, regions, rings, guests and pages: [--only NAME] [--runs N] [--samples N]
 #   --breakdown where the cycles of a packet go: [--runs N] [--samples N] [--simd BITS]
+#   --lines     what a guest can write into lines that a host has read, by how that lets them go
 #   --pairs     testpmd beside virtio_user, all sizes: [--runs N]
 #   --all       all of these, twenty minutes; then the tables go into doc/*.md
 #   --document  only puts the tables that were left into doc/*.md
@@ -45,6 +46,7 @@ readonly BUILD=$DYNVHOST_ROOT/build-bench
 readonly RESULTS=$BUILD/results
 readonly WIDE_CELLS=S1,S2,S3,S4,S5,S6,S9,S10,S11,S12,S16,S17
 readonly BENCH=$BUILD/app/test-dynvhost/bench/bench_burst
+readonly LINES_BENCH=$BUILD/app/test-dynvhost/bench/bench_lines
 
 build_bench()
 {
@@ -52,8 +54,8 @@ build_bench()
 
 	mkdir -p "${log%/*}"
 	configure_dir "$BUILD" >"$log" 2>&1 || die "cannot configure; see $log"
-	ninja -C "$BUILD" "${BENCH#"$BUILD"/}" "$PLUGIN_FILE" >>"$log" 2>&1 </dev/null ||
-		die "does not build; see $log"
+	ninja -C "$BUILD" "${BENCH#"$BUILD"/}" "${LINES_BENCH#"$BUILD"/}" "$PLUGIN_FILE" \
+		>>"$log" 2>&1 </dev/null || die "does not build; see $log"
 	stage_plugin "$BUILD"
 }
 
@@ -83,6 +85,7 @@ report_all()
 	report invariants "$@"
 	report scaling "$@"
 	report breakdown "$@"
+	report lines
 	document
 }
 
@@ -92,7 +95,8 @@ case $REPORT in
 	usage_from "$0"
 	exit 0
 	;;
---matrix | --pairs | --latency | --invariants | --scaling | --breakdown | --all | --document)
+--matrix | --pairs | --latency | --invariants | --scaling | --breakdown | --lines | --all | \
+	--document)
 	shift
 	;;
 *)

@@ -49,23 +49,6 @@ static struct bench bench = {
 
 static struct burst_sample bench_sample[BURST_MAX_PORTS][MAX_SAMPLES];
 
-static int
-bench_compare(const void *left, const void *right)
-{
-	double a = *(const double *)left, b = *(const double *)right;
-
-	return (a > b) - (a < b);
-}
-
-double
-burst_median(double *v, unsigned int n)
-{
-	if (n == 0)
-		return 0;
-	qsort(v, n, sizeof(*v), bench_compare);
-	return n % 2 != 0 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
 /** The mean without a tenth at each end: whole samples are lost to what the host does. */
 static double
 bench_mean(double *v, unsigned int n)
@@ -73,7 +56,7 @@ bench_mean(double *v, unsigned int n)
 	const unsigned int cut = n / 10;
 	double sum = 0;
 
-	qsort(v, n, sizeof(*v), bench_compare);
+	burst_median(v, n); /* sorts */
 	for (unsigned int i = cut; i < n - cut; i++)
 		sum += v[i];
 	return n == 0 ? 0 : sum / (n - 2 * cut);

@@ -8,10 +8,10 @@
 /**
  * @file
  * The driver's side of a ring with nothing in it that costs: one descriptor for each buffer, no
- * notifications, buffers in turn, which come back so. What it keeps for itself stays in registers, and
- * a descriptor is two stores: those to lines that the device has had wait in a row for them, and the
- * longer the row of all others is, the fewer of these are on their way at a time. Then the guest is what
- * is measured.
+ * notifications, buffers in turn, which come back so. As an application and its driver do, it writes the
+ * frames of a burst first and then their descriptors, so that either loop keeps what it needs in
+ * registers: stores to lines that the device has had wait in a row for them, and the longer the row of
+ * all others is, the fewer of these are on their way at a time. Then the guest is what is measured.
  */
 
 #include <linux/virtio_config.h>
@@ -70,25 +70,35 @@ struct burst_desc {
 	uint32_t len;
 };
 
-/** The descriptor of buffer @p buf, for @p frame_len bytes if the guest sends; the frame is written. */
+/** The descriptor of buffer @p buf, for @p frame_len bytes if the guest sends. */
 static inline struct burst_desc
 burst_fill(const struct burst_ring *ring, uint32_t buf, uint32_t frame_len)
 {
 	const uint32_t at = ring->shape->data_at - BURST_HDR_LEN;
-	struct burst_desc desc = {
+
+	return (struct burst_desc){
 		.gpa = ring->buf_gpa[buf] + at,
 		.len = ring->writable ? BURST_STRIDE - BURST_LINE - at : BURST_HDR_LEN + frame_len,
 	};
-
-	if (!ring->writable)
-		burst_touch_frame(ring, ring->buf_hva[buf] + at + BURST_HDR_LEN, frame_len);
-	return desc;
 }
 
 static inline uint32_t
 burst_buf_after(const struct burst_ring *ring, uint32_t buf)
 {
 	return buf + 1 == ring->n_bufs ? 0 : buf + 1;
+}
+
+/** Write the frames of the next @p n buffers, if the guest sends; @p first numbers the first. */
+static inline void
+burst_write_frames(const struct burst_ring *ring, uint32_t n, uint32_t first)
+{
+	uint32_t buf = ring->next_buf;
+
+	if (ring->writable || ring->shape->touch == BURST_TOUCH_NONE)
+		return;
+	for (uint32_t i = 0; i < n; i++, buf = burst_buf_after(ring, buf))
+		burst_touch_frame(ring, ring->buf_hva[buf] + ring->shape->data_at,
+			burst_len(ring->shape, first + i));
 }
 
 static inline void
@@ -148,6 +158,7 @@ static inline void
 burst_post(struct burst_ring *ring, uint32_t n, uint32_t first)
 {
 	ring->out += n;
+	burst_write_frames(ring, n, first);
 	if (ring->shape->packed)
 		burst_post_packed(ring, n, first);
 	else

@@ -20,6 +20,7 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parents[3] / "tools" / "bench
 
 import breakdown  # noqa: E402
 import document  # noqa: E402
+import lines  # noqa: E402
 import matrix  # noqa: E402
 import pairs  # noqa: E402
 import program  # noqa: E402
@@ -91,7 +92,7 @@ def in_matrix(runs: int, *found: tuple[float, float]) -> tuple[dict[bool, float]
     bench = Runs(*found)
     shape = matrix.Shape("RX", "64", "dir=rx")
     measured = matrix.measure(bench, [shape], True, runs)  # type: ignore[arg-type]
-    return ({far: lines[shape.name][1].ratio for far, lines in measured.items() if lines},
+    return ({far: of[shape.name][1].ratio for far, of in measured.items() if of},
             len(bench.left))
 
 
@@ -149,7 +150,7 @@ CASES: Cases = {
                  for shapes in (matrix.by_size(False), matrix.by_size(True), matrix.by_other())],
         [0, 0, 0]),
     "runs are joined by medians, and what one misses comes from the others": (
-        lambda: {name: lines[0].value for name, lines in program.repeat(iter([
+        lambda: {name: of[0].value for name, of in program.repeat(iter([
             {"a": [line(1, value=1)]}, {"a": [line(1, value=7)], "b": [line(1, value=5)]},
             {"a": [line(1, value=3)]}]).__next__, 3).items()}, {"a": 3, "b": 5}),
     "the innermost known function decides on the step": (
@@ -157,6 +158,9 @@ CASES: Cases = {
             ["__rte_mempool_get", "split_fast_dequeue"], ["unknown", "split_fast_push"],
             ["burst_now", "one_rx"], ["unknown"])],
         ["mbufs from and to the pool", "used descriptors", None, "else"]),
+    "a way of bench_lines that was not measured has no figure": (
+        lambda: lines.table("64;near;a;1.25\n64;near;b;3\n64;far;b;2.06\n"),
+        (["bytes, CPUs", "a", "b"], [["64, near", "1.2", "3.0"], ["64, far", "–", "2.1"]])),
     "tables are tables of Markdown": (
         lambda: report.markdown(["a", "b"], [["1", "2"]]), "| a | b |\n|---|---|\n| 1 | 2 |"),
     "documents take the tables that there are, and keep the others": (

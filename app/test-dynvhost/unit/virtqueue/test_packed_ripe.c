@@ -78,7 +78,7 @@ burst_of_a_stream_comes_as_a_whole(void **state)
 
 	send(bed, STREAM - 1);
 	assert_int_equal(look(bed), 0);
-	assert_in_range(bed->vq.rest.skip, 1, REST_POLLS);
+	assert_in_range(bed->vq.rest.skip, 1, RIPE_POLLS);
 	bed->vq.packed.ripe.since = rte_rdtsc();
 	assert_int_equal(look(bed), 0);
 	send(bed, 1);
@@ -86,6 +86,27 @@ burst_of_a_stream_comes_as_a_whole(void **state)
 	bed->vq.rest.skip = 0;
 	assert_int_equal(bed->vq.dequeue(&bed->vq, bed_pool(), bed->pkts, 32), STREAM);
 	rte_pktmbuf_free_bulk(bed->pkts, STREAM);
+}
+
+/* Looks are some time apart, however quick or slow the application polls. */
+static void
+line_is_left_to_the_guest_between_looks(void **state)
+{
+	struct bed *bed = open_stream();
+
+	assert_int_equal(packed_ripe_polls(0, 0), RIPE_POLLS);
+	assert_int_equal(packed_ripe_polls(9 * 15, 8), RIPE_PAUSE / 16);
+	assert_int_equal(packed_ripe_polls(33 * 15, 32), RIPE_PAUSE / 16);
+	assert_int_equal(packed_ripe_polls(9 * RIPE_PAUSE, 8), 0);
+
+	send(bed, STREAM - 1);
+	assert_int_equal(look(bed), 0);
+	assert_int_equal(bed->vq.rest.skip, REST_POLLS);
+	/* The look after it comes as if as many polls had taken so long. */
+	bed->vq.packed.ripe.since = rte_rdtsc();
+	bed->vq.packed.ripe.looked = rte_rdtsc() - (REST_POLLS + 1) * RIPE_PAUSE;
+	assert_int_equal(look(bed), 0);
+	assert_int_equal(bed->vq.rest.skip, 0);
 }
 
 static void
@@ -205,6 +226,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BED_TEST(burst_of_a_stream_comes_as_a_whole),
+		BED_TEST(line_is_left_to_the_guest_between_looks),
 		BED_TEST(more_than_is_expected_is_taken_at_once),
 		BED_TEST(guest_with_nothing_more_is_not_waited_for_long),
 		BED_TEST(slower_stream_is_waited_for_as_it_is),

@@ -15,6 +15,9 @@
  * that is looked at is the last of as many as the burst before had. Once it is there, so are all before
  * it, and the guest is at work elsewhere.
  *
+ * To look takes the line away from a guest that may be about to write the rest of it: there is time
+ * enough between two looks for all of a line's descriptors.
+ *
  * A guest that sends one packet at a time is not waited for. Nor is one for long: who has nothing more
  * to send would be kept waiting for what it has sent. When RIPE_CYCLES have passed, the burst takes what
  * is there, and for the next RIPE_HASTE bursts there is no waiting. An application that sleeps until the
@@ -35,6 +38,18 @@
 #define RIPE_LEAST  8u
 #define RIPE_CYCLES 4096u
 #define RIPE_HASTE  16u
+/** Cycles from look to look, but no more polls than these. */
+#define RIPE_PAUSE UINT64_C(512)
+#define RIPE_POLLS 64u
+
+/** How many polls leave the ring alone, when the last look was @p cycles ago and left out @p polls. */
+static inline uint32_t
+packed_ripe_polls(uint64_t cycles, uint32_t polls)
+{
+	const uint64_t each = cycles / (polls + 1) + 1;
+
+	return (uint32_t)RTE_MIN(RIPE_PAUSE / each, (uint64_t)RIPE_POLLS);
+}
 
 /** The last one is not there yet. @return whether to take what is there all the same. */
 static __rte_noinline bool
@@ -46,12 +61,16 @@ packed_ripe_is_late(struct dynvhost_vq *vq)
 	if (!ripe->waits) {
 		ripe->waits = true;
 		ripe->since = now;
+		ripe->polls = REST_POLLS;
 	} else if (now - ripe->since > RIPE_CYCLES) {
 		ripe->late = true;
 		return true;
+	} else {
+		ripe->polls = packed_ripe_polls(now - ripe->looked, ripe->polls);
 	}
+	ripe->looked = now;
 	vq->rest.looks++;
-	vq->rest.skip = REST_POLLS;
+	vq->rest.skip = ripe->polls;
 	return false;
 }
 

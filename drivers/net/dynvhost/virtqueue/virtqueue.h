@@ -158,8 +158,10 @@ struct dynvhost_vq_ripe {
 	uint16_t expected; /**< packets of the last burst from the guest */
 	uint16_t haste;    /**< so many bursts do not wait */
 	bool waits;
-	bool late;      /**< the wait was in vain */
-	uint64_t since; /**< TSC when the wait began */
+	bool late;       /**< the wait was in vain */
+	uint32_t polls;  /**< left out after the last look */
+	uint64_t looked; /**< TSC of that */
+	uint64_t since;  /**< TSC when the wait began */
 };
 
 /** Packed ring state. */
