@@ -93,6 +93,7 @@ static void
 line_is_left_to_the_guest_between_looks(void **state)
 {
 	struct bed *bed = open_stream();
+	uint64_t start;
 
 	assert_int_equal(packed_ripe_polls(0, 0), RIPE_POLLS);
 	assert_int_equal(packed_ripe_polls(9 * 15, 8), RIPE_PAUSE / 16);
@@ -100,8 +101,10 @@ line_is_left_to_the_guest_between_looks(void **state)
 	assert_int_equal(packed_ripe_polls(9 * RIPE_PAUSE, 8), 0);
 
 	send(bed, STREAM - 1);
+	start = rte_rdtsc();
 	assert_int_equal(look(bed), 0);
 	assert_int_equal(bed->vq.rest.skip, REST_POLLS);
+	assert_true(bed->vq.packed.ripe.looked >= start);
 	/* The look after it comes as if as many polls had taken so long. */
 	bed->vq.packed.ripe.since = rte_rdtsc();
 	bed->vq.packed.ripe.looked = rte_rdtsc() - (REST_POLLS + 1) * RIPE_PAUSE;
