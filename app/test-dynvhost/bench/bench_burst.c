@@ -23,13 +23,12 @@
 #include <string.h>
 
 #include "bench_burst.h"
+#include "bench_burst_line.h"
 #include "bench_burst_profile.h"
 
 #define MAX_SHAPES   160u
 #define MAX_SAMPLES  501u
 #define MANY_BUFFERS 4096u
-/** Round trips below and above this belong to different placements of the two CPUs. */
-#define FAR_NS 220.0
 
 struct bench {
 	const char *port[BURST_MAX_PORTS];
@@ -106,11 +105,11 @@ bench_ratio(unsigned int port, size_t field)
 static void
 bench_judge_turn(unsigned int i)
 {
-	bool far = bench_sample[0][i].round_trip > FAR_NS;
+	bool far = bench_sample[0][i].round_trip > BURST_FAR_NS;
 	bool same = true;
 
 	for (unsigned int p = 0; p < bench.n_ports; p++)
-		same = same && (bench_sample[p][i].round_trip > FAR_NS) == far;
+		same = same && (bench_sample[p][i].round_trip > BURST_FAR_NS) == far;
 	for (unsigned int p = 0; p < bench.n_ports; p++)
 		bench_sample[p][i].valid = same;
 }
@@ -123,9 +122,9 @@ bench_keep_one_placement(void)
 
 	for (unsigned int i = 0; i < bench.plan.samples; i++)
 		if (bench_sample[0][i].valid)
-			n[bench_sample[0][i].round_trip > FAR_NS]++;
+			n[bench_sample[0][i].round_trip > BURST_FAR_NS]++;
 	for (unsigned int i = 0; i < bench.plan.samples; i++) {
-		const bool far = bench_sample[0][i].round_trip > FAR_NS;
+		const bool far = bench_sample[0][i].round_trip > BURST_FAR_NS;
 
 		for (unsigned int p = 0; p < bench.n_ports && n[far] < n[!far]; p++)
 			bench_sample[p][i].valid = false;

@@ -16,6 +16,9 @@
 
 #include <rte_common.h>
 
+/** Round trips below and above this, nanoseconds, belong to CPUs that are near and far. */
+#define BURST_FAR_NS 220.0
+
 struct burst_line {
 	int cpu; /**< of the guest */
 	_Atomic uint32_t ping __rte_cache_aligned;

@@ -38,7 +38,6 @@
 #define LINES_BURST   32u
 #define LINES_BYTES   (2u << 20)
 #define LINES_SAMPLES 9u
-#define LINES_FAR_NS  220.0
 
 /** One column of the table. */
 struct lines_way {
@@ -197,7 +196,7 @@ lines_row(struct lines *lines, const void *const *host, unsigned int ms)
 			lines->way = lines_ways[i].way;
 			lines->host = host[lines_ways[i].writable];
 			found = lines_sample(lines, ms, &round_trip);
-			far = round_trip > LINES_FAR_NS;
+			far = round_trip > BURST_FAR_NS;
 			rate[i][far][n[i][far]++] = found;
 		}
 	}

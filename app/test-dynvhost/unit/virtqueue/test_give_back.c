@@ -11,6 +11,7 @@
  */
 
 #include "bed.h"
+#include "fast.h"
 #include "give_back.h"
 
 #define BURST    32u
@@ -354,6 +355,41 @@ packets_arrive_whose_lines_are_given_back(void **state)
 	assert_true(bed->vq.ordinary > seed / 2);
 }
 
+/* Of the functions of this CPU, with a count of what is given back. */
+static const struct dynvhost_fast *spied;
+static unsigned int given[GIVE_BACK_WAYS];
+
+static void
+spy_dequeue_giving(const struct fast_job *job, struct rte_mbuf **pkts, uint16_t n,
+	const struct fast_mbufs *mbufs, enum give_back_way way)
+{
+	given[way] += n;
+	spied->dequeue_giving(job, pkts, n, mbufs, way);
+}
+
+static void
+only_streams_are_given_back_and_in_the_way_in_force(void **state)
+{
+	struct bed *bed = bed_open(&(struct bed_config){.index = BED_DEQUEUE, .features = BED_V1});
+	struct dynvhost_fast spy = *bed->vq.fast;
+
+	spied = bed->vq.fast;
+	spy.dequeue_giving = spy_dequeue_giving;
+	bed->vq.fast = &spy;
+	for (uint8_t way = 0; way < GIVE_BACK_WAYS; way++) {
+		if ((dynvhost_give_back_ways() & 1u << way) == 0)
+			continue;
+		memset(given, 0, sizeof(given));
+		bed->vq.give_back.way = way;
+		bed_pass(bed, GIVE_BACK_LEAST - 1);
+		assert_int_equal(given[way], 0);
+		bed_pass(bed, 20);
+		for (unsigned int other = 0; other < GIVE_BACK_WAYS; other++)
+			assert_int_equal(given[other] > 0, other == way && way != GIVE_BACK_NOT);
+	}
+	bed->vq.fast = spied;
+}
+
 int
 main(void)
 {
@@ -372,6 +408,7 @@ main(void)
 		BED_TEST(ring_that_starts_gives_nothing_back),
 		BED_TEST(time_is_what_a_look_in_vain_shows),
 		BED_TEST(bursts_are_counted),
+		BED_TEST(only_streams_are_given_back_and_in_the_way_in_force),
 		BED_TEST(packets_arrive_whose_lines_are_given_back),
 	};
 
