@@ -23,27 +23,6 @@
 static const char *const diff_names[DIFF_SIDES] = {"net_vhost", "net_dynvhost"};
 
 static void
-fifo_push(struct diff_fifo *fifo, int id)
-{
-	mock_check(fifo->n < DIFF_MAX_RING && id >= 0);
-	fifo->id[(fifo->first + fifo->n++) % DIFF_MAX_RING] = (uint16_t)id;
-}
-
-static uint16_t
-fifo_pop(struct diff_fifo *fifo)
-{
-	mock_check(fifo->n > 0);
-	fifo->n--;
-	return fifo->id[fifo->first++ % DIFF_MAX_RING];
-}
-
-static bool
-diff_has(const struct diff *d, unsigned int feature)
-{
-	return (d->config.features >> feature) & 1;
-}
-
-static void
 side_configure(struct diff_side *side, const struct diff_config *config)
 {
 	const struct rte_eth_conf conf = {
@@ -169,7 +148,7 @@ diff_send(struct diff *d, const uint8_t *bytes, const uint32_t *cut, uint16_t n,
 		used = side_lay_out(gpa, cut, n, false, piece);
 		for (i = 0; i < n; from += cut[i++])
 			guest_ram_write(&side->ram, piece[i].gpa, from, cut[i]);
-		fifo_push(&side->sent, side_add(side, NIC_TX(0), piece, n, n_direct, gpa));
+		mock_check(side_add(side, NIC_TX(0), piece, n, n_direct, gpa) >= 0);
 	}
 	d->sent_bytes += used;
 	return true;
@@ -201,7 +180,6 @@ diff_offer(struct diff *d, const uint32_t *cut, uint16_t n, uint16_t n_direct)
 		id = side_add(side, NIC_RX(0), buffer.piece, n, n_direct, gpa);
 		mock_check(id >= 0 && (unsigned int)id < DIFF_MAX_RING);
 		side->buffer[id] = buffer;
-		fifo_push(&side->free, id);
 	}
 	return true;
 }
@@ -215,42 +193,24 @@ side_collect_one(struct diff_side *side, unsigned int index, struct ring_used *u
 					 : split_ring_collect(&ring->ring, used);
 }
 
-/* The driver's side of a buffer that comes back without a used descriptor of its own. */
+/* Take back what there is. */
 static void
-side_skip(struct packed_ring *ring, uint16_t id)
+side_collect(struct diff_side *side, unsigned int index)
 {
-	ring->n_free = (uint16_t)(ring->n_free + ring->id_slots[id]);
-	ring->used_pos = packed_ring_step(ring->num, ring->used_pos, ring->id_slots[id]);
-	ring->id_slots[id] = 0;
-	ring->free_id[ring->n_free_ids++] = id;
-}
-
-/*
- * Take back what there is. With IN_ORDER one used descriptor of a packed ring may stand for several
- * buffers and name the last (virtio 1.2 §2.8.9); the others are noted as if each had one.
- */
-static void
-side_collect(struct diff_side *side, unsigned int index, struct diff_fifo *fifo, bool in_order)
-{
-	struct packed_ring *packed = &side->nic.ring[index].packed;
 	struct diff_used *out = &side->used;
 	struct ring_used used;
 
 	while (side_collect_one(side, index, &used)) {
-		uint16_t id = fifo_pop(fifo);
-
-		if (in_order && nic_is_packed(&side->nic) && id != used.id) {
-			/* Ids are free in the order of the buffers. */
-			packed->n_free_ids--;
-			for (; id != used.id; id = fifo_pop(fifo)) {
-				out->entry[out->n++] = (struct ring_used){.id = id};
-				side_skip(packed, id);
-			}
-			packed->free_id[packed->n_free_ids++] = id;
-		}
 		mock_check(out->n < DIFF_MAX_RING);
 		out->entry[out->n++] = used;
 	}
+}
+
+uint16_t
+diff_unsent(const struct diff_side *side)
+{
+	return (uint16_t)(side->nic.config.ring_size -
+			  nic_ring_room(&side->nic, &side->nic.ring[NIC_TX(0)]));
 }
 
 /* Whether guest memory was refused since this was asked last; net_vhost has all of it at all times. */
@@ -267,7 +227,7 @@ side_was_refused(struct diff_side *side)
 }
 
 static void
-side_receive(struct diff_side *side, bool in_order)
+side_receive(struct diff_side *side)
 {
 	const uint64_t deadline = mock_now_ms() + MOCK_DEADLINE_MS;
 	unsigned int idle;
@@ -275,13 +235,13 @@ side_receive(struct diff_side *side, bool in_order)
 
 	side->used.n = 0;
 	side->n_pkts = 0;
-	for (idle = 0; idle < IDLE_LOOKS && side->sent.n > 0; idle++) {
+	for (idle = 0; idle < IDLE_LOOKS && diff_unsent(side) > 0; idle++) {
 		n = port_rx(&side->port, 0, side->pkts + side->n_pkts,
 			(uint16_t)RTE_MIN(32u, DIFF_MAX_RING - side->n_pkts));
 		side->n_pkts += n;
 		if (n > 0 || (side_was_refused(side) && mock_now_ms() < deadline))
 			idle = 0;
-		side_collect(side, NIC_TX(0), &side->sent, in_order);
+		side_collect(side, NIC_TX(0));
 	}
 }
 
@@ -289,7 +249,7 @@ void
 diff_receive(struct diff *d)
 {
 	DIFF_FOREACH(d, side)
-	side_receive(side, diff_has(d, VIRTIO_F_IN_ORDER));
+	side_receive(side);
 	d->sent_bytes = 0;
 }
 
@@ -357,8 +317,7 @@ side_send(struct diff_side *side, struct rte_mbuf **pkts, uint16_t n, uint16_t g
 
 /* One burst, and what the device has given back since. @return packets taken. */
 static uint16_t
-side_transmit(struct diff_side *side, const struct diff_packet *packet, uint16_t n, uint16_t goal,
-	bool in_order)
+side_transmit(struct diff_side *side, const struct diff_packet *packet, uint16_t n, uint16_t goal)
 {
 	struct rte_mbuf *pkts[DIFF_MAX_BURST];
 	uint16_t i;
@@ -368,24 +327,21 @@ side_transmit(struct diff_side *side, const struct diff_packet *packet, uint16_t
 		pkts[i] = side_mbuf(side, &packet[i]);
 	n = side_send(side, pkts, n, goal);
 	side->used.n = 0;
-	side_collect(side, NIC_RX(0), &side->free, in_order);
+	side_collect(side, NIC_RX(0));
 	return n;
 }
 
 void
 diff_transmit(struct diff *d, const struct diff_packet *packet, uint16_t n, uint16_t *taken)
 {
-	const bool in_order = diff_has(d, VIRTIO_F_IN_ORDER);
-
-	taken[DIFF_VHOST] = side_transmit(&d->side[DIFF_VHOST], packet, n, 0, in_order);
-	taken[DIFF_DYNVHOST] = side_transmit(
-		&d->side[DIFF_DYNVHOST], packet, n, taken[DIFF_VHOST], in_order);
+	taken[DIFF_VHOST] = side_transmit(&d->side[DIFF_VHOST], packet, n, 0);
+	taken[DIFF_DYNVHOST] = side_transmit(&d->side[DIFF_DYNVHOST], packet, n, taken[DIFF_VHOST]);
 }
 
 uint16_t
 diff_transmit_here(struct diff *d, const struct diff_packet *packet)
 {
-	return side_transmit(&d->side[DIFF_DYNVHOST], packet, 1, 1, diff_has(d, VIRTIO_F_IN_ORDER));
+	return side_transmit(&d->side[DIFF_DYNVHOST], packet, 1, 1);
 }
 
 /* Copy @p len bytes out of a buffer. */

@@ -48,12 +48,6 @@ struct diff_buffer {
 	uint16_t n;
 };
 
-/** Buffers in the order in which they were made available. */
-struct diff_fifo {
-	uint16_t id[DIFF_MAX_RING];
-	unsigned int first, n;
-};
-
 /** What the device gave back, in its order. */
 struct diff_used {
 	struct ring_used entry[DIFF_MAX_RING];
@@ -69,9 +63,7 @@ struct diff_side {
 	uint64_t offer_gpa; /**< where receive buffers lie, one behind the other and around */
 	uint64_t offered;   /**< bytes of them used so far */
 	struct diff_buffer buffer[DIFF_MAX_RING]; /**< by id */
-	struct diff_fifo sent;
-	struct diff_fifo free;
-	struct rte_mbuf *pkts[DIFF_MAX_RING]; /**< received */
+	struct rte_mbuf *pkts[DIFF_MAX_RING];     /**< received */
 	unsigned int n_pkts;
 	struct diff_used used; /**< of the ring looked at last */
 	uint64_t n_refused;    /**< times that guest memory could not be opened, by the last look */
@@ -122,6 +114,9 @@ uint16_t diff_offer_room(const struct diff *d);
 
 /** Both applications receive all that was sent; what each got stays in side->pkts and ->used. */
 void diff_receive(struct diff *d);
+
+/** Descriptors of what a guest has sent that have not come back. */
+uint16_t diff_unsent(const struct diff_side *side);
 
 /** Free side->pkts. */
 void diff_free(struct diff *d);

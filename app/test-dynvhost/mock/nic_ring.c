@@ -34,6 +34,7 @@ nic_ring_init(struct guest_nic *nic, struct nic_ring *ring)
 	else
 		split_ring_init_alloc(&ring->ring, nic->ram, config->ring_region, config->ring_size,
 			config->start_index);
+	ring->packed.in_order = (config->features >> VIRTIO_F_IN_ORDER) & 1;
 	ring->buf_gpa = guest_ram_alloc(nic->ram, config->buffer_region,
 		(uint64_t)config->ring_size * config->buf_len, GUEST_RAM_PAGE);
 }

@@ -66,6 +66,9 @@ packed_ring_reset(struct packed_ring *ring, uint16_t start)
 	for (i = 0; i < ring->num; i++)
 		ring->free_id[i] = (uint16_t)(ring->num - 1 - i);
 	memset(ring->id_slots, 0, ring->num * sizeof(*ring->id_slots));
+	ring->queue_first = 0;
+	ring->queue_len = 0;
+	ring->batch_id = -1;
 }
 
 void
@@ -83,8 +86,9 @@ packed_ring_init(struct packed_ring *ring, const struct guest_ram *ram, uint16_t
 		.device = guest_ram_at(ram, device_gpa, PACKED_RING_EVENT_BYTES),
 		.free_id = calloc(num, sizeof(uint16_t)),
 		.id_slots = calloc(num, sizeof(uint16_t)),
+		.id_queue = calloc(num, sizeof(uint16_t)),
 	};
-	mock_check(ring->free_id != NULL && ring->id_slots != NULL);
+	mock_check(ring->free_id != NULL && ring->id_slots != NULL && ring->id_queue != NULL);
 	packed_ring_reset(ring, start);
 }
 
@@ -105,6 +109,7 @@ packed_ring_fini(struct packed_ring *ring)
 {
 	free(ring->free_id);
 	free(ring->id_slots);
+	free(ring->id_queue);
 	memset(ring, 0, sizeof(*ring));
 }
 
@@ -128,6 +133,14 @@ packed_ring_offer(struct packed_ring *ring, const struct vring_packed_desc *desc
 	}
 	ring->avail_pos = packed_ring_step(ring->num, ring->avail_pos, 1);
 	ring->n_free--;
+}
+
+/* The id of the @p i th buffer, in order, that has not come back. */
+static uint16_t
+packed_ring_queued(const struct packed_ring *ring, uint32_t i)
+{
+	mock_check(i < ring->queue_len);
+	return ring->id_queue[(ring->queue_first + i) % ring->num];
 }
 
 /*
@@ -159,6 +172,7 @@ packed_ring_add_chain(
 		packed_ring_offer(ring, &desc);
 	}
 	ring->id_slots[id] = n;
+	ring->id_queue[(ring->queue_first + ring->queue_len++) % ring->num] = id;
 	return id;
 }
 
@@ -229,13 +243,20 @@ packed_ring_load_used(const struct packed_ring *ring, uint16_t pos, uint16_t *fl
 	return (*flags & bits) == packed_ring_used_bits(pos);
 }
 
-/* Slots of the buffer that the used descriptor at @p pos names. */
-static uint16_t
-packed_ring_used_slots(const struct packed_ring *ring, uint16_t pos)
+/* Whether @p id is that of a buffer which the device has. */
+static bool
+packed_ring_is_out(const struct packed_ring *ring, uint32_t id)
 {
-	uint16_t id = ring->desc[packed_ring_slot(pos)].id;
+	return id < ring->num && ring->id_slots[id] > 0;
+}
 
-	return id < ring->num && ring->id_slots[id] > 0 ? ring->id_slots[id] : 1;
+/* The buffer that the used descriptor at @p pos names, if it is one of a batch; else -1. */
+static int32_t
+packed_ring_used_batch(const struct packed_ring *ring, uint16_t pos)
+{
+	const uint16_t id = ring->desc[packed_ring_slot(pos)].id;
+
+	return ring->in_order && packed_ring_is_out(ring, id) ? id : -1;
 }
 
 uint16_t
@@ -243,11 +264,21 @@ packed_ring_device_pos(const struct packed_ring *ring)
 {
 	uint32_t rest = ring->num - ring->n_free;
 	uint16_t pos = ring->used_pos;
+	int32_t batch = ring->batch_id;
+	uint32_t i = 0;
 	uint16_t flags;
+	uint16_t id;
 	uint16_t n;
 
-	while (rest > 0 && packed_ring_load_used(ring, pos, &flags)) {
-		n = packed_ring_used_slots(ring, pos);
+	while (rest > 0 && (batch >= 0 || packed_ring_load_used(ring, pos, &flags))) {
+		id = ring->desc[packed_ring_slot(pos)].id;
+		if (batch < 0)
+			batch = packed_ring_used_batch(ring, pos);
+		if (batch >= 0)
+			id = packed_ring_queued(ring, i++);
+		if (id == batch)
+			batch = -1;
+		n = packed_ring_is_out(ring, id) ? ring->id_slots[id] : 1;
 		mock_check(n <= rest);
 		rest -= n;
 		pos = packed_ring_step(ring->num, pos, n);
@@ -260,24 +291,52 @@ packed_ring_has_used(const struct packed_ring *ring)
 {
 	uint16_t flags;
 
-	return packed_ring_load_used(ring, ring->used_pos, &flags);
+	return ring->batch_id >= 0 || packed_ring_load_used(ring, ring->used_pos, &flags);
 }
 
-bool
-packed_ring_collect(struct packed_ring *ring, struct ring_used *used)
+/* Look at the next used descriptor. @return false: there is none. */
+static bool
+packed_ring_look(struct packed_ring *ring, struct ring_used *used)
 {
 	const struct vring_packed_desc *desc = &ring->desc[packed_ring_slot(ring->used_pos)];
 	uint16_t flags;
-	uint16_t n = 1;
 
 	if (!packed_ring_load_used(ring, ring->used_pos, &flags))
 		return false;
 	used->id = desc->id;
 	used->len = flags & VRING_DESC_F_WRITE ? desc->len : 0;
-	if (used->id < ring->num && ring->id_slots[used->id] > 0) {
+	ring->batch_id = packed_ring_used_batch(ring, ring->used_pos);
+	ring->batch_len = used->len;
+	return true;
+}
+
+/* The next buffer of the batch. */
+static void
+packed_ring_next_of_batch(struct packed_ring *ring, struct ring_used *used)
+{
+	used->id = packed_ring_queued(ring, 0);
+	used->len = 0;
+	if ((int32_t)used->id == ring->batch_id) {
+		used->len = ring->batch_len;
+		ring->batch_id = -1;
+	}
+}
+
+bool
+packed_ring_collect(struct packed_ring *ring, struct ring_used *used)
+{
+	uint16_t n = 1;
+
+	if (ring->batch_id < 0 && !packed_ring_look(ring, used))
+		return false;
+	if (ring->batch_id >= 0)
+		packed_ring_next_of_batch(ring, used);
+	if (packed_ring_is_out(ring, used->id)) {
 		n = ring->id_slots[used->id];
 		ring->id_slots[used->id] = 0;
 		ring->free_id[ring->n_free_ids++] = (uint16_t)used->id;
+		ring->queue_first = (uint16_t)((ring->queue_first + 1) % ring->num);
+		ring->queue_len--;
 	}
 	mock_check(n <= ring->num - ring->n_free);
 	ring->n_free = (uint16_t)(ring->n_free + n);

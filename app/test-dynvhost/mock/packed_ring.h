@@ -23,7 +23,8 @@
  * first descriptor since the last packed_ring_publish(), which stores these and thereby makes all
  * that was added visible. packed_ring_collect() takes back what the device has returned: a used
  * descriptor at the driver's position, which names the buffer by its id and stands for all of its
- * slots.
+ * slots. In a ring that is used in order it may name a later buffer instead; then it stands for all
+ * from the driver's position up to that one (virtio 1.2 §2.8.9), which come back one by one here.
  *
  * Hostile tests write the areas through desc, driver and device directly, and place descriptors
  * that belong to no buffer with packed_ring_offer().
@@ -60,6 +61,9 @@ struct packed_ring {
 	uint16_t used_pos;  /**< where the next used descriptor is expected */
 	uint16_t n_free;    /**< slots nobody uses */
 
+	/** The device uses buffers in order: set before the first one is added. */
+	bool in_order;
+
 	/** The slot whose flags wait for packed_ring_publish(), and these; -1: none waits. */
 	int32_t held_slot;
 	uint16_t held_flags;
@@ -68,6 +72,14 @@ struct packed_ring {
 	uint16_t *free_id;
 	uint16_t n_free_ids;
 	uint16_t *id_slots;
+
+	/** In order: ids of buffers in the order of the ring, around the array's end. */
+	uint16_t *id_queue;
+	uint16_t queue_first;
+	uint16_t queue_len;
+	/** The id of the last buffer of a batch that is being taken back, and its length; -1: none is. */
+	int32_t batch_id;
+	uint32_t batch_len;
 };
 
 /** Bytes of the descriptor area of a ring of @p num slots, and of each event area. */
@@ -129,7 +141,7 @@ uint16_t packed_ring_device_pos(const struct packed_ring *ring);
 
 /**
  * Take back one buffer, whose length counts only if the device says that it has written. Ids that
- * own no slots were offered by hand, one slot each.
+ * own no slots were offered by hand, one slot each. Buffers of a batch have no length but the last.
  * @return false: the device has returned none.
  */
 bool packed_ring_collect(struct packed_ring *ring, struct ring_used *used);

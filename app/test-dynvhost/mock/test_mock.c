@@ -258,6 +258,46 @@ test_packed_ring_is_laid_out_as_specified(void **state)
 }
 
 static void
+test_packed_ring_takes_batches_in_order(void **state)
+{
+	const struct ring_piece piece[2] = {{0x8000, 100, false}, {0x9000, 200, true}};
+	struct guest_ram ram;
+	struct packed_ring ring;
+	struct ring_used used;
+	uint16_t id[4];
+	unsigned int i;
+
+	guest_ram_init_plain(&ram, 0x10000);
+	packed_ring_init(&ring, &ram, 6, 0x1000, 0x2000, 0x3000, 0x8002);
+	ring.in_order = true;
+	for (i = 0; i < 4; i++)
+		id[i] = (uint16_t)packed_ring_add(&ring, piece, i == 1 ? 2 : 1);
+	packed_ring_publish(&ring);
+
+	/* At the first slot, the id of the third buffer; what lies between is as it was. */
+	packed_device_return(&ram, 2, id[2], 70, true);
+	assert_int_equal(packed_ring_device_pos(&ring), 0x0000);
+	for (i = 0; i < 3; i++) {
+		assert_true(packed_ring_has_used(&ring));
+		assert_true(packed_ring_collect(&ring, &used));
+		assert_int_equal(used.id, id[i]);
+		assert_int_equal(used.len, i == 2 ? 70 : 0);
+		assert_int_equal(packed_ring_device_pos(&ring), 0x0000);
+	}
+	assert_false(packed_ring_has_used(&ring));
+	assert_false(packed_ring_collect(&ring, &used));
+	assert_int_equal(ring.used_pos, 0x0000);
+	assert_int_equal(ring.n_free, 5);
+	packed_device_return(&ram, 0, id[3], 0, false);
+	assert_int_equal(packed_ring_device_pos(&ring), 0x0001);
+	assert_true(packed_ring_collect(&ring, &used));
+	assert_int_equal(used.id, id[3]);
+	assert_int_equal(ring.n_free, 6);
+	packed_ring_fini(&ring);
+	guest_ram_fini(&ram);
+}
+
+static void
 test_packed_ring_writes_tables(void **state)
 {
 	const struct ring_piece piece[3] = {
@@ -387,6 +427,7 @@ main(void)
 		cmocka_unit_test(test_ring_takes_all_descriptors_and_no_more),
 		cmocka_unit_test(test_ring_mixes_direct_and_indirect),
 		cmocka_unit_test(test_packed_ring_is_laid_out_as_specified),
+		cmocka_unit_test(test_packed_ring_takes_batches_in_order),
 		cmocka_unit_test(test_packed_ring_writes_tables),
 		cmocka_unit_test(test_packed_ring_steps_over_its_end),
 		cmocka_unit_test(test_front_end_sends_header_payload_and_fds),
