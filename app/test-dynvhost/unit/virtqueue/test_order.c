@@ -11,12 +11,11 @@
  * that was written up to then: it is tried with one that looks at that moment for the first time.
  */
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <ucontext.h>
 
 #include "bed.h"
+#include "bed_step.h"
 #include "mock.h"
 
 #define PAGE       4096u
@@ -24,9 +23,6 @@
 #define LONG_FRAME 1900u
 #define BUFFER     700u
 #define PACKETS    4
-
-/** x86: trap after the next instruction. */
-#define TRAP_FLAG 0x100
 
 enum order_looks {
 	ORDER_ALWAYS,
@@ -39,10 +35,8 @@ static struct order {
 	struct bed *bed;
 	enum order_looks looks;
 	uint8_t *copy;
-	volatile sig_atomic_t on;
 	bool used;     /**< it has seen a used buffer */
 	bool complete; /**< and all that was written with it */
-	uint64_t steps;
 } order;
 
 static uint8_t *
@@ -106,7 +100,6 @@ order_is_complete(void)
 static void
 order_look(void)
 {
-	order.steps++;
 	if (order.looks == ORDER_ALWAYS) {
 		order_take();
 	} else if (!order.used && bed_has_used(order.bed)) {
@@ -115,43 +108,6 @@ order_look(void)
 		order.complete = order_is_complete();
 	}
 }
-
-#ifdef __x86_64__
-static void
-order_trap(int number, siginfo_t *info, void *context)
-{
-	greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
-
-	order_look();
-	if (order.on)
-		*flags |= TRAP_FLAG;
-	else
-		*flags &= ~TRAP_FLAG;
-}
-
-/* Do something step by step. */
-static void
-order_step(struct bed *bed, void (*move)(struct bed *bed))
-{
-	const struct sigaction trap = {.sa_sigaction = order_trap, .sa_flags = SA_SIGINFO};
-	struct sigaction before;
-
-	assert_int_equal(sigaction(SIGTRAP, &trap, &before), 0);
-	order.on = 1;
-	raise(SIGTRAP);
-	move(bed);
-	order.on = 0;
-	raise(SIGTRAP);
-	assert_int_equal(sigaction(SIGTRAP, &before, NULL), 0);
-}
-#else
-static void
-order_step(struct bed *bed, void (*move)(struct bed *bed))
-{
-	print_message("single steps are those of x86\n");
-	skip();
-}
-#endif
 
 /* Have a front-end look on while something moves that gives @p buffers back to the driver. */
 static void
@@ -165,8 +121,7 @@ order_watch(struct bed *bed, enum order_looks looks, void (*move)(struct bed *be
 	memcpy(order.copy, order_memory(), BED_RAM);
 	bed_clear_log(bed);
 
-	order_step(bed, move);
-	assert_true(order.steps > 10);
+	bed_step(bed, move, order_look);
 	assert_int_equal(order.used, looks == ORDER_WHEN_USED && buffers > 0);
 	assert_int_equal(order.complete, order.used);
 	order_take();

@@ -17,7 +17,7 @@
  * A descriptor is available while its AVAIL bit equals the wrap counter and its USED bit does not;
  * used are those whose two bits equal it. The driver makes chains available in the order of the
  * ring, and looks for used descriptors in that order too: therefore all used descriptors of a burst
- * are written as it goes, but the flags of the first one last, and these publish the burst.
+ * are written as it goes, but the first one last, and that publishes the burst.
  *
  * Where the driver negotiates IN_ORDER, one used descriptor could stand for all buffers of a burst
  * (virtio 1.2 §2.8.9). Each buffer gets its own: received packets need their lengths, and only so do
@@ -103,7 +103,7 @@ packed_log_used(const struct dynvhost_vq *vq, uint16_t slot, uint32_t n)
 
 /** End a burst: publish what was given back, call the guest if it wants it, and count. */
 static __rte_always_inline void
-packed_burst_end(struct dynvhost_vq *vq, const struct packed_burst *burst, const bool log)
+packed_burst_end(struct dynvhost_vq *vq, struct packed_burst *burst, const bool log)
 {
 	if (burst->slots != vq->size) {
 		if (log)
@@ -111,8 +111,8 @@ packed_burst_end(struct dynvhost_vq *vq, const struct packed_burst *burst, const
 		/* Pairs with the driver's read barrier after loading these flags: used descriptors,
 		 * and the packets behind them, are visible before them.
 		 */
-		__atomic_store_n(&vq->packed.desc[burst->first.slot].flags, burst->first_flags,
-			__ATOMIC_RELEASE);
+		__atomic_store_n(packed_word_of(&vq->packed.desc[burst->first.slot]),
+			burst->first_word.all, __ATOMIC_RELEASE);
 		if (log)
 			packed_log_used(vq, burst->first.slot, 1);
 		if (vq->call_fd >= 0) {
@@ -155,18 +155,6 @@ packed_dequeue_one(
 	return copy_from_guest(vq, frame, pool, pkt);
 }
 
-/** @p n <= burst->slots buffers of one descriptor each have been given back the short way. */
-static __rte_always_inline void
-packed_step(struct dynvhost_vq *vq, struct packed_burst *burst, uint16_t n, uint16_t used_flags)
-{
-	if (burst->slots == vq->size)
-		burst->first_flags = used_flags;
-	packed_advance(vq, &vq->packed.pos, n);
-	burst->slots -= n;
-	burst->sum.packets += n;
-	burst->sum.ordinary += n;
-}
-
 /** Take ordinary packets the short way, up to @p n. @return how many. */
 static __rte_always_inline uint16_t
 packed_dequeue_ordinary(struct dynvhost_vq *vq, struct packed_burst *burst,
@@ -177,14 +165,10 @@ packed_dequeue_ordinary(struct dynvhost_vq *vq, struct packed_burst *burst,
 	if (unlikely(vq->fast == NULL))
 		return 0;
 	while (all < n && burst->slots > 0) {
-		uint16_t flags = packed_fast_used_flags(vq->packed.pos.wrap);
-		uint16_t taken = packed_fast_dequeue(vq, pool, &pkts[all],
-			RTE_MIN(n - all, burst->slots), burst->slots == vq->size, flags,
-			&burst->sum.bytes);
+		uint16_t taken = packed_fast_dequeue(vq, burst, pool, &pkts[all], n - all);
 
 		if (taken == 0)
 			break;
-		packed_step(vq, burst, taken, flags);
 		all += taken;
 	}
 	return all;
@@ -381,13 +365,10 @@ packed_enqueue_ordinary(
 	if (unlikely(vq->fast == NULL))
 		return 0;
 	while (all < n && burst->slots > 0) {
-		uint16_t flags = packed_fast_used_flags(vq->packed.pos.wrap) | VRING_DESC_F_WRITE;
-		uint16_t taken = packed_fast_enqueue(vq, &pkts[all], RTE_MIN(n - all, burst->slots),
-			burst->slots == vq->size, flags, &burst->sum.bytes);
+		uint16_t taken = packed_fast_enqueue(vq, burst, &pkts[all], n - all);
 
 		if (taken == 0)
 			break;
-		packed_step(vq, burst, taken, flags);
 		all += taken;
 	}
 	return all;

@@ -16,29 +16,10 @@
 #include <linux/virtio_ring.h>
 
 #include "fast.h"
-
-#define PACKED_FAST_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
-#define PACKED_FAST_USED  (1u << VRING_PACKED_DESC_F_USED)
+#include "packed_steps.h"
 
 /** Descriptors of a cache line. */
 #define PACKED_FAST_DESCS (RTE_CACHE_LINE_SIZE / sizeof(struct vring_packed_desc))
-
-/** The second word of a descriptor. */
-union packed_fast_word {
-	struct {
-		uint32_t len;
-		uint16_t id;
-		uint16_t flags;
-	};
-	uint64_t all;
-};
-
-/** The word of a descriptor in guest memory. */
-static __rte_always_inline uint64_t *
-packed_fast_word_of(struct vring_packed_desc *desc)
-{
-	return (uint64_t *)desc + 1;
-}
 
 /**
  * Fetch the lines of as many descriptors as the burst before this one had, and to write: they are given
@@ -55,10 +36,10 @@ packed_fast_prefetch(const struct dynvhost_vq *vq, const struct vring_packed_des
 /** Make a private copy of the descriptor at @p slot if its flags are @p flags and no others. */
 static __rte_always_inline bool
 packed_fast_load(
-	struct vring_packed_desc *desc, uint16_t flags, union packed_fast_word *word, uint64_t *gpa)
+	struct vring_packed_desc *desc, uint16_t flags, union packed_word *word, uint64_t *gpa)
 {
 	/* Pairs with the driver's write barrier between filling a descriptor and its flags. */
-	word->all = __atomic_load_n(packed_fast_word_of(desc), __ATOMIC_ACQUIRE);
+	word->all = __atomic_load_n(packed_word_of(desc), __ATOMIC_ACQUIRE);
 	if (word->flags != flags)
 		return false;
 	*gpa = __atomic_load_n(&desc->addr, __ATOMIC_RELAXED);
@@ -69,42 +50,69 @@ packed_fast_load(
 static __rte_always_inline uint16_t
 packed_fast_avail_flags(bool wrap)
 {
-	return wrap ? PACKED_FAST_AVAIL : PACKED_FAST_USED;
+	return wrap ? PACKED_AVAIL : PACKED_USED;
 }
 
-/** The flags of a used one, besides WRITE. */
-static __rte_always_inline uint16_t
-packed_fast_used_flags(bool wrap)
+/** What gives the buffer of @p job back. WRITE: it holds a header of @p hdr_len bytes and a frame. */
+static __rte_always_inline union packed_word
+packed_fast_used(const struct fast_job *job, uint16_t used_flags, uint32_t hdr_len)
 {
-	return wrap ? PACKED_FAST_AVAIL | PACKED_FAST_USED : 0;
+	return (union packed_word){
+		.len = used_flags & VRING_DESC_F_WRITE ? job->len + hdr_len : 0,
+		.id = job->id,
+		.flags = used_flags,
+	};
+}
+
+/** Give the buffer of @p job back by the word at @p desc; WRITE says that it has been written. */
+static __rte_always_inline void
+packed_fast_put(struct vring_packed_desc *desc, const struct fast_job *job, uint16_t used_flags,
+	uint32_t hdr_len)
+{
+	const union packed_word word = packed_fast_used(job, used_flags, hdr_len);
+
+	__atomic_store_n(packed_word_of(desc), word.all, __ATOMIC_RELEASE);
 }
 
 /**
- * Give @p n buffers back from our position on, which does not go beyond the end of the ring.
+ * Give @p n > 0 buffers back from our position on, which does not go beyond the end of the ring. As
+ * packed_push_used(), of buffers of one descriptor.
  *
- * @param used_flags   of each; WRITE says that it holds a header of @p hdr_len bytes and a frame.
- * @param hide_first   leave the flags of the first one as they are, which publishes it later.
+ * @param written  each holds a header and a frame.
  */
 static __rte_always_inline void
-packed_fast_push(struct dynvhost_vq *vq, const struct fast_job *job, uint16_t n,
-	uint16_t used_flags, uint32_t hdr_len, bool hide_first)
+packed_fast_push(struct dynvhost_vq *vq, struct packed_burst *burst, const struct fast_job *job,
+	uint16_t n, const bool written)
 {
-	const bool written = (used_flags & VRING_DESC_F_WRITE) != 0;
-	union packed_fast_word word = {.flags = used_flags};
+	const uint16_t flags = packed_used_bits(vq->packed.pos) |
+			       (written ? VRING_DESC_F_WRITE : 0);
 	struct vring_packed_desc *desc = &vq->packed.desc[vq->packed.pos.slot];
+	const uint32_t hdr_len = vq->hdr_len;
 	uint16_t i = 0;
 
-	if (hide_first) {
-		desc->len = written ? job[0].len + hdr_len : 0;
-		desc->id = job[0].id;
-		i = 1;
+	if (burst->slots == vq->size) {
+		burst->first_word = packed_fast_used(&job[i++], flags, hdr_len);
+		burst->alone = true;
 	}
-	for (; i < n; i++) {
-		word.len = written ? job[i].len + hdr_len : 0;
-		word.id = job[i].id;
-		__atomic_store_n(packed_fast_word_of(&desc[i]), word.all, __ATOMIC_RELEASE);
+	if (burst->alone && i < n) {
+		packed_fast_put(&desc[i], &job[i], flags, hdr_len);
+		packed_note_first(vq, burst);
+		i++;
 	}
+	for (; i < n; i++)
+		packed_fast_put(&desc[i], &job[i], flags, hdr_len);
 	vq->stall_since = 0;
+}
+
+/** Step over @p n ordinary packets of @p bytes, whose buffers have been given back. */
+static __rte_always_inline void
+packed_fast_step(struct dynvhost_vq *vq, struct packed_burst *burst, uint16_t n, uint64_t bytes)
+{
+	packed_advance(vq, &vq->packed.pos, n);
+	burst->slots -= n;
+	burst->sum.packets += n;
+	burst->sum.ordinary += n;
+	burst->sum.bytes += bytes;
 }
 
 /**
@@ -118,7 +126,7 @@ packed_fast_decode_rx(
 	const uint16_t flags = packed_fast_avail_flags(vq->packed.pos.wrap);
 	struct vring_packed_desc *desc = &vq->packed.desc[vq->packed.pos.slot];
 	const uint32_t hdr_len = vq->hdr_len;
-	union packed_fast_word word;
+	union packed_word word;
 	struct fast_place place;
 	uint64_t gpa;
 	uint16_t i;
@@ -149,7 +157,7 @@ packed_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fas
 	const uint16_t flags = packed_fast_avail_flags(vq->packed.pos.wrap) | VRING_DESC_F_WRITE;
 	struct vring_packed_desc *desc = &vq->packed.desc[vq->packed.pos.slot];
 	const uint32_t hdr_len = vq->hdr_len;
-	union packed_fast_word word;
+	union packed_word word;
 	struct fast_place place;
 	uint64_t gpa;
 	uint16_t i;
@@ -171,21 +179,21 @@ packed_fast_decode_tx(struct dynvhost_vq *vq, struct rte_mbuf **pkts, struct fas
 	return i;
 }
 
-/** How many of @p n buffers lie before the end of the ring, and in one pass. */
+/** How many of @p n buffers lie before the end of the ring, and in one pass of the burst. */
 static __rte_always_inline uint16_t
-packed_fast_limit(const struct dynvhost_vq *vq, uint32_t n)
+packed_fast_limit(const struct dynvhost_vq *vq, const struct packed_burst *burst, uint32_t n)
 {
+	n = RTE_MIN(n, burst->slots);
 	n = RTE_MIN(n, (uint32_t)vq->size - vq->packed.pos.slot);
 	return (uint16_t)RTE_MIN(n, FAST_BATCH);
 }
 
 /**
- * Take up to @p n ordinary packets from the guest and give their buffers back; our position stays.
- * @return how many; their bytes in @p bytes.
+ * Take up to @p n ordinary packets from the guest and give their buffers back. @return how many.
  */
 static inline uint16_t
-packed_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte_mbuf **pkts,
-	uint16_t n, bool hide_first, uint16_t used_flags, uint64_t *bytes)
+packed_fast_dequeue(struct dynvhost_vq *vq, struct packed_burst *burst, struct rte_mempool *pool,
+	struct rte_mbuf **pkts, uint16_t n)
 {
 	struct fast_job job[FAST_BATCH] __rte_cache_aligned;
 	struct fast_mbufs mbufs;
@@ -193,41 +201,41 @@ packed_fast_dequeue(struct dynvhost_vq *vq, struct rte_mempool *pool, struct rte
 
 	if (unlikely(!fast_mbufs_init(&mbufs, pool, vq->port_id)))
 		return 0;
+	n = packed_fast_limit(vq, burst, n);
 	if (fast_keeps_pages(vq))
-		taken = packed_fast_decode_rx(
-			vq, job, packed_fast_limit(vq, n), mbufs.max_len, true);
+		taken = packed_fast_decode_rx(vq, job, n, mbufs.max_len, true);
 	else
-		taken = packed_fast_decode_rx(
-			vq, job, packed_fast_limit(vq, n), mbufs.max_len, false);
+		taken = packed_fast_decode_rx(vq, job, n, mbufs.max_len, false);
 	taken = fast_plain_headers(vq, job, taken);
 	/* Too few mbufs for all may be enough for some. */
 	if (unlikely(taken == 0 || rte_mempool_get_bulk(pool, (void **)pkts, taken) != 0))
 		return 0;
 	fast_dequeue(vq, job, pkts, taken, &mbufs);
-	packed_fast_push(vq, job, taken, used_flags, 0, hide_first);
-	*bytes += fast_bytes(job, taken);
+	packed_fast_push(vq, burst, job, taken, false);
+	packed_fast_step(vq, burst, taken, fast_bytes(job, taken));
 	return taken;
 }
 
 /** As packed_fast_dequeue(), of packets for the guest, which are freed. */
 static inline uint16_t
-packed_fast_enqueue(struct dynvhost_vq *vq, struct rte_mbuf **pkts, uint16_t n, bool hide_first,
-	uint16_t used_flags, uint64_t *bytes)
+packed_fast_enqueue(
+	struct dynvhost_vq *vq, struct packed_burst *burst, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct fast_job job[FAST_BATCH] __rte_cache_aligned;
 	uint16_t taken;
 	uint64_t sum;
 
+	n = packed_fast_limit(vq, burst, n);
 	if (fast_keeps_pages(vq))
-		taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), true);
+		taken = packed_fast_decode_tx(vq, pkts, job, n, true);
 	else
-		taken = packed_fast_decode_tx(vq, pkts, job, packed_fast_limit(vq, n), false);
+		taken = packed_fast_decode_tx(vq, pkts, job, n, false);
 	if (unlikely(taken == 0))
 		return 0;
 	sum = fast_bytes(job, taken);
 	vq->fast->enqueue(job, pkts, taken, vq->hdr_len, sum);
-	packed_fast_push(vq, job, taken, used_flags, vq->hdr_len, hide_first);
-	*bytes += sum;
+	packed_fast_push(vq, burst, job, taken, true);
+	packed_fast_step(vq, burst, taken, sum);
 	fast_free(pkts, taken);
 	return taken;
 }

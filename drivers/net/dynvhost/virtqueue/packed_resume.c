@@ -23,6 +23,8 @@ struct resume_scan {
 	uint32_t strays; /**< slots before those that are not used either */
 	uint32_t stray;  /**< the last such slot */
 	bool writable;   /**< one of them is for the device to write */
+	uint32_t cut;    /**< of the strays, slots of a chain that was being given back; 0: none */
+	uint32_t cut_at; /**< the last such slot is so many before the driver's */
 };
 
 static bool
@@ -69,6 +71,29 @@ resume_find_driver(
 	return true;
 }
 
+/**
+ * Find the chain, if there is one, that was being given back: its slots are marked from the last one
+ * on, so that those which are not yet all have NEXT, and a used one behind them.
+ */
+static void
+resume_find_cut(const struct vring_packed_desc *desc, uint32_t size, struct resume_scan *scan)
+{
+	uint32_t n = scan->open + 1;
+
+	if (scan->strays == 0)
+		return;
+	while (n < size && resume_is_used(desc, resume_back(size, scan->driver, n).slot))
+		n++;
+	scan->cut_at = n;
+	for (; n <= size && scan->cut < scan->strays; n++) {
+		uint32_t slot = resume_back(size, scan->driver, n).slot;
+
+		if (resume_is_used(desc, slot) || !(desc[slot].flags & VRING_DESC_F_NEXT))
+			break;
+		scan->cut++;
+	}
+}
+
 static bool
 resume_scan(const struct vring_packed_desc *desc, uint32_t size, struct resume_scan *scan)
 {
@@ -90,6 +115,7 @@ resume_scan(const struct vring_packed_desc *desc, uint32_t size, struct resume_s
 			scan->writable |= (desc[slot].flags & VRING_DESC_F_WRITE) != 0;
 		}
 	}
+	resume_find_cut(desc, size, scan);
 	return true;
 }
 
@@ -115,17 +141,41 @@ resume_is_behind_chain(const struct vring_packed_desc *desc, uint32_t size,
 	       desc[resume_back(size, scan->driver, scan->open + 1).slot].id;
 }
 
-/** Publish a burst towards the guest: its first descriptor has id and length, and lacks its flags. */
+/** Mark an unused slot as used. */
+static void
+resume_mark(struct vring_packed_desc *desc, bool written)
+{
+	uint16_t flags = __atomic_load_n(&desc->flags, __ATOMIC_RELAXED);
+
+	flags = flags & RESUME_AVAIL ? RESUME_AVAIL | RESUME_USED : 0;
+	if (written)
+		flags |= VRING_DESC_F_WRITE;
+	__atomic_store_n(&desc->flags, flags, __ATOMIC_RELEASE);
+}
+
+/** Publish what has id and length in its first descriptor, and lacks its flags. */
 static void
 resume_publish(struct vring_packed_desc *desc)
 {
-	uint16_t flags = __atomic_load_n(&desc->flags, __ATOMIC_RELAXED);
-	uint32_t len = __atomic_load_n(&desc->len, __ATOMIC_RELAXED);
+	resume_mark(desc, __atomic_load_n(&desc->len, __ATOMIC_RELAXED) > 0);
+}
 
-	flags = flags & RESUME_AVAIL ? RESUME_AVAIL | RESUME_USED : 0;
-	if (len > 0)
-		flags |= VRING_DESC_F_WRITE;
-	__atomic_store_n(&desc->flags, flags, __ATOMIC_RELEASE);
+/**
+ * Give back the chain that was being given back. Its first slot has its id already, but its length only
+ * once all others are marked; before that, and where nothing is written, none counts.
+ */
+static void
+resume_end_cut(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan)
+{
+	const uint32_t end = scan->cut_at + scan->cut - 1;
+	struct vring_packed_desc *first = &desc[resume_back(size, scan->driver, end).slot];
+	uint32_t n;
+
+	if (scan->cut > 1 || !scan->writable)
+		__atomic_store_n(&first->len, 0, __ATOMIC_RELAXED);
+	for (n = scan->cut_at; n < end; n++)
+		resume_mark(&desc[resume_back(size, scan->driver, n).slot], false);
+	resume_publish(first);
 }
 
 /**
@@ -153,8 +203,7 @@ resume_give_back(struct vring_packed_desc *desc, uint32_t size, const struct res
 		behind = true;
 		at->id = id;
 		at->len = 0;
-		flags = flags & RESUME_AVAIL ? RESUME_AVAIL | RESUME_USED : 0;
-		__atomic_store_n(&at->flags, flags, __ATOMIC_RELEASE);
+		resume_mark(at, false);
 	}
 }
 
@@ -174,14 +223,16 @@ packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_
 	/* A burst leaves one slot for the end: the one that publishes all others. A front-end that
 	 * drops what the guest sends meanwhile leaves more, and says where it stopped.
 	 */
-	if (scan.strays > 1 && (!agreed || scan.writable))
+	if (scan.strays - scan.cut > 1 && (!agreed || scan.writable))
 		return -ENOTRECOVERABLE;
 	*pos = found;
 	if (scan.strays == 0)
 		return 0;
-	if (scan.writable)
-		resume_publish(&desc[scan.stray]);
-	else
+	if (scan.cut > 0)
+		resume_end_cut(desc, size, &scan);
+	if (!scan.writable)
 		resume_give_back(desc, size, &scan);
+	else if (scan.strays > scan.cut)
+		resume_publish(&desc[scan.stray]);
 	return 1;
 }

@@ -17,8 +17,8 @@
  *	USED   equals AVAIL in every slot that we have given back, and in no other
  *
  * So our position is where the slots that are not used begin that end at the driver's. The second
- * rule holds because we mark every slot of a chain, while the driver needs only the first to be
- * marked. Other back-ends do not; therefore a ring that we work on bears a mark of ours, in the
+ * rule holds because we mark every slot of a chain, the last one first, while the driver needs only
+ * the first to be marked. Other back-ends do not; therefore a ring that we work on bears a mark of ours, in the
  * field of the device event area that no driver reads while the event's flags say on or off. In a
  * ring without the mark the front-end's word holds.
  *

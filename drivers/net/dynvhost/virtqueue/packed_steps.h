@@ -36,13 +36,31 @@
 /** The bits of an event's flags that are not reserved. */
 #define PACKED_EVENT_MASK 3u
 
+/** The second word of a descriptor, with all that the device says when it gives a buffer back. */
+union packed_word {
+	struct {
+		uint32_t len;
+		uint16_t id;
+		uint16_t flags;
+	};
+	uint64_t all;
+};
+
 /** What one burst has done; published and counted at its end. */
 struct packed_burst {
 	struct dynvhost_vq_packed_pos first; /**< position at the beginning */
-	uint16_t first_flags;                /**< flags to be stored there at the end */
+	union packed_word first_word;        /**< to be stored there at the end */
+	bool alone;                          /**< nothing is given back but the first buffer */
 	uint16_t slots;                      /**< of the ring, and not yet given back */
 	struct burst_sum sum;
 };
+
+/** The word of a descriptor in guest memory. */
+static __rte_always_inline uint64_t *
+packed_word_of(struct vring_packed_desc *desc)
+{
+	return (uint64_t *)desc + 1;
+}
 
 /** The slot behind @p slot. */
 static inline uint16_t
@@ -185,15 +203,34 @@ packed_used_bits(struct dynvhost_vq_packed_pos pos)
 	return pos.wrap ? PACKED_AVAIL | PACKED_USED : 0;
 }
 
-/** Mark the slots of a chain behind its first one as used too; the driver skips them. */
-static void
-packed_mark_rest(struct dynvhost_vq *vq, uint16_t slots)
+/**
+ * There is a used slot behind the first buffer of a burst, whose own flags are stored at the end: leave
+ * its length in the ring, with which whoever comes after us would publish it (packed_resume.h). Before
+ * that he finds it as the driver has written it, and works on it once more.
+ */
+static __rte_always_inline void
+packed_note_first(struct dynvhost_vq *vq, struct packed_burst *burst)
 {
-	struct dynvhost_vq_packed_pos pos = vq->packed.pos;
+	__atomic_store_n(
+		&vq->packed.desc[burst->first.slot].len, burst->first_word.len, __ATOMIC_RELEASE);
+	burst->alone = false;
+}
 
+/**
+ * Mark the slots of a chain behind its first one as used too; the driver skips them. The last ones
+ * first: whoever finds a chain that is marked in part finds nothing unused behind it.
+ */
+static void
+packed_mark_rest(struct dynvhost_vq *vq, struct packed_burst *burst, uint16_t slots)
+{
 	while (--slots > 0) {
-		packed_advance(vq, &pos, 1);
-		vq->packed.desc[pos.slot].flags = packed_used_bits(pos);
+		struct dynvhost_vq_packed_pos pos = vq->packed.pos;
+
+		packed_advance(vq, &pos, slots);
+		__atomic_store_n(
+			&vq->packed.desc[pos.slot].flags, packed_used_bits(pos), __ATOMIC_RELEASE);
+		if (burst->alone)
+			packed_note_first(vq, burst);
 	}
 }
 
@@ -204,18 +241,23 @@ packed_push_used(struct dynvhost_vq *vq, struct packed_burst *burst, const struc
 {
 	struct dynvhost_vq_packed_pos *pos = &vq->packed.pos;
 	struct vring_packed_desc *desc = &vq->packed.desc[pos->slot];
-	uint16_t flags = packed_used_bits(*pos);
+	union packed_word word = {.len = len, .id = buf->id, .flags = packed_used_bits(*pos)};
 
 	if (len > 0)
-		flags |= VRING_DESC_F_WRITE;
-	desc->id = buf->id;
-	desc->len = len;
-	if (unlikely(buf->slots > 1))
-		packed_mark_rest(vq, buf->slots);
-	if (burst->slots == vq->size)
-		burst->first_flags = flags;
-	else
-		__atomic_store_n(&desc->flags, flags, __ATOMIC_RELEASE);
+		word.flags |= VRING_DESC_F_WRITE;
+	if (unlikely(buf->slots > 1)) {
+		desc->id = buf->id;
+		packed_mark_rest(vq, burst, buf->slots);
+		__atomic_store_n(&desc->len, len, __ATOMIC_RELEASE);
+	}
+	if (burst->slots == vq->size) {
+		burst->first_word = word;
+		burst->alone = true;
+	} else {
+		__atomic_store_n(packed_word_of(desc), word.all, __ATOMIC_RELEASE);
+		if (burst->alone)
+			packed_note_first(vq, burst);
+	}
 	packed_advance(vq, pos, buf->slots);
 	vq->stall_since = 0;
 	burst->slots -= buf->slots;
