@@ -40,6 +40,7 @@ bed_ring_init(struct bed *bed)
 {
 	packed_ring_init_alloc(
 		&bed->packed, &bed->ram, 0, bed->config.size, packed_place(bed, bed->config.start));
+	bed->packed.in_order = (bed->config.features & BED_IN_ORDER) != 0;
 	bed->setup.desc_gpa = bed->packed.desc_gpa;
 	bed->setup.avail_gpa = bed->packed.driver_gpa;
 	bed->setup.used_gpa = bed->packed.device_gpa;
@@ -140,12 +141,25 @@ packed_freeze_rest(struct bed *bed, uint16_t head)
 	}
 }
 
+/*
+ * The id that the used descriptor of @p head bears. In order, that of the first one of a burst from the
+ * guest may be a later one's: as the mock driver takes buffers back by it, it is the right one if
+ * these come in their order.
+ */
+static uint16_t
+packed_used_id(const struct bed *bed, uint16_t head)
+{
+	if (!bed->packed.in_order || bed->config.index == BED_ENQUEUE || bed->packed.batch_id >= 0)
+		return head;
+	return bed->packed.desc[bed->packed.used_pos & 0x7fff].id;
+}
+
 void
 bed_ring_freeze_used(struct bed *bed, uint16_t head, uint32_t len)
 {
 	const uint16_t slot = bed->packed.used_pos & 0x7fff;
 	const size_t from = offsetof(struct vring_packed_desc, len);
-	struct vring_packed_desc desc = {.len = len, .id = head};
+	struct vring_packed_desc desc = {.len = len, .id = packed_used_id(bed, head)};
 
 	if (bed->packed.used_pos & 0x8000)
 		desc.flags |= FORMAT_FLAGS;

@@ -19,9 +19,11 @@
  * ring, and looks for used descriptors in that order too: therefore all used descriptors of a burst
  * are written as it goes, but the first one last, and that publishes the burst.
  *
- * Where the driver negotiates IN_ORDER, one used descriptor could stand for all buffers of a burst
- * (virtio 1.2 §2.8.9). Each buffer gets its own: received packets need their lengths, and only so do
- * the descriptors tell where we are. The same holds for split rings.
+ * Where the driver negotiates IN_ORDER, the first used descriptor of a burst stands for all of what
+ * the guest sent: it bears the id of the last buffer (virtio 1.2 §2.8.9), and the driver goes on
+ * behind that one without fetching the lines between. The other buffers get theirs all the same, for
+ * only so do the descriptors tell where we are, should we not live to say it (packed_resume.h). What
+ * the guest receives is given back one by one: packets need their lengths.
  *
  * The other slots of a chain are marked as used too, for the sake of whoever comes after us.
  *
@@ -108,6 +110,8 @@ packed_burst_end(struct dynvhost_vq *vq, struct packed_burst *burst, const bool 
 	if (burst->slots != vq->size) {
 		if (log)
 			packed_log_used(vq, burst->first.slot, vq->size - burst->slots);
+		if (vq->packed.batches)
+			burst->first_word.id = burst->last_id;
 		/* Pairs with the driver's read barrier after loading these flags: used descriptors,
 		 * and the packets behind them, are visible before them.
 		 */
@@ -461,6 +465,7 @@ packed_attach(struct dynvhost_vq *vq, const struct dynvhost_vq_pins *pins)
 {
 	vq->packed.desc = pins->desc.hva;
 	vq->packed.ripe = (struct dynvhost_vq_ripe){.expected = 0};
+	vq->packed.batches = (vq->features & (1ULL << VIRTIO_F_IN_ORDER)) && (vq->index & 1);
 	vq->packed.driver_event = pins->avail.hva;
 	vq->packed.device_event = pins->used.hva;
 }

@@ -101,6 +101,7 @@ packed_fast_push(struct dynvhost_vq *vq, struct packed_burst *burst, const struc
 	}
 	for (; i < n; i++)
 		packed_fast_put(&desc[i], &job[i], flags, hdr_len);
+	burst->last_id = job[n - 1].id;
 	vq->stall_since = 0;
 }
 

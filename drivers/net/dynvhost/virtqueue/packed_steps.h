@@ -52,6 +52,7 @@ struct packed_burst {
 	union packed_word first_word;        /**< to be stored there at the end */
 	bool alone;                          /**< nothing is given back but the first buffer */
 	uint16_t slots;                      /**< of the ring, and not yet given back */
+	uint16_t last_id;                    /**< of the buffers given back */
 	struct burst_sum sum;
 };
 
@@ -258,6 +259,7 @@ packed_push_used(struct dynvhost_vq *vq, struct packed_burst *burst, const struc
 		if (burst->alone)
 			packed_note_first(vq, burst);
 	}
+	burst->last_id = buf->id;
 	packed_advance(vq, pos, buf->slots);
 	vq->stall_since = 0;
 	burst->slots -= buf->slots;

@@ -170,6 +170,7 @@ struct dynvhost_vq_packed {
 	const struct vring_packed_desc_event *driver_event;
 	struct vring_packed_desc_event *device_event;
 	struct dynvhost_vq_packed_pos pos; /**< next buffer to take and to give back */
+	bool batches; /**< one used descriptor stands for a burst: in order, and nothing written */
 	struct dynvhost_vq_ripe ripe;
 };
 
