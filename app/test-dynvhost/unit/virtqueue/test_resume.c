@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bed.h"
+#include "bed_step.h"
 #include "packed_resume.h"
+#include "packet.h"
 
 /** The base of a new ring, which is what a front-end still says of an old one. */
 #define FRESH 0x80008000u
@@ -198,11 +199,14 @@ burst_that_is_published_late_is_logged(void **state)
 	send_some(bed, &sent);
 	assert_int_equal(take_some(bed, 3, 0), 3);
 	unpublish(bed, first);
-	memset((void *)bed->log.bits, 0, BED_LOG_SIZE);
-	assert_int_equal(die_and_start(bed, FRESH), 0);
-	bed_expect_logged(bed, bed->packed.desc_gpa, 16 * sizeof(struct vring_packed_desc));
-	bed_expect_logged(bed, BED_LOG_USED, 4);
-	bed_expect_log(bed);
+	/* The second time it has been published, but perhaps not logged. */
+	for (unsigned int i = 0; i < 2; i++) {
+		memset((void *)bed->log.bits, 0, BED_LOG_SIZE);
+		assert_int_equal(die_and_start(bed, FRESH), 0);
+		bed_expect_logged(bed, bed->packed.desc_gpa, 16 * sizeof(struct vring_packed_desc));
+		bed_expect_logged(bed, BED_LOG_USED, 4);
+		bed_expect_log(bed);
+	}
 	while (bed_collect(bed, &used))
 		;
 }
@@ -274,6 +278,13 @@ rest_of_a_chain_that_another_back_end_used_is_no_buffer(void **state)
 	assert_true(bed_collect(bed, &used));
 	assert_true(bed_collect(bed, &used));
 	assert_false(bed_has_used(bed));
+
+	/* Nor is it for the one that comes after us. */
+	bed_send_plain(bed, 60, 3);
+	assert_int_equal(die_and_start(bed, FRESH), 0);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+	bed_expect_packet(bed->pkts[0], 60, 3, BED_ROOM);
+	bed_expect_used(bed, used.id, 0);
 }
 
 /* Packets number 0 to n - 1, in chains of 1 to 3 slots. @return slots taken. */
@@ -294,12 +305,23 @@ drop(struct bed *bed, uint16_t slot, uint16_t slots)
 	desc[slot].flags = desc[slot].flags & PACKED_RING_AVAIL ? BITS : 0;
 }
 
+/* As a back-end leaves a chain that dies while it gives it back. */
+static void
+cut_off(struct bed *bed, uint16_t slot, uint16_t slots)
+{
+	struct vring_packed_desc *desc = bed->packed.desc;
+	struct vring_packed_desc *last = &desc[(slot + slots - 1) % bed->config.size];
+
+	desc[slot].id = last->id;
+	last->flags = last->flags & PACKED_RING_AVAIL ? BITS : 0;
+}
+
 /*
  * The front-end knows the ring's beginning, and drops so many buffers there while @p left before
- * them have not been given back.
+ * them have not been given back; of those the last one was being @p cut.
  */
 static void
-drop_and_resume(uint32_t left, uint32_t dropped)
+drop_and_resume(uint32_t left, uint32_t dropped, bool cut)
 {
 	const uint16_t size = 32;
 	const uint32_t all = left + dropped + 3;
@@ -316,6 +338,8 @@ drop_and_resume(uint32_t left, uint32_t dropped)
 	for (sent = 0; sent < all; sent++)
 		bed_send(bed, BED_SHAPE_DIRECT, (uint32_t[]){40, 20, 20}, (uint16_t)(1 + sent % 3),
 			sent);
+	if (cut && left % 3 != 1)
+		cut_off(bed, (uint16_t)(size - (left - 1) % 3 - 1), (uint16_t)(1 + (left - 1) % 3));
 	for (k = left; k < left + dropped; k++)
 		drop(bed, (uint16_t)(slots_of(k) - slots_of(left)), (uint16_t)(1 + k % 3));
 	k = size + slots_of(left + dropped) - slots_of(left);
@@ -334,9 +358,12 @@ what_the_front_end_drops_holds_up_nothing(void **state)
 {
 	uint32_t left, dropped;
 
-	for (left = 0; left <= 6; left++)
-		for (dropped = 1; dropped <= 4; dropped++)
-			drop_and_resume(left, dropped);
+	for (left = 0; left <= 6; left++) {
+		for (dropped = 1; dropped <= 4; dropped++) {
+			drop_and_resume(left, dropped, false);
+			drop_and_resume(left, dropped, left > 0);
+		}
+	}
 }
 
 static void
@@ -353,6 +380,83 @@ buffers_to_be_written_are_not_given_back_unwritten(void **state)
 	bed->setup.base = bed_base(bed, 4);
 	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), -ENOTRECOVERABLE);
 	bed_expect_memory(bed);
+}
+
+/** A guest that sends a chain while the back-end looks at its ring: first its rest, then its head. */
+static struct sender {
+	struct bed *bed;
+	struct ring_piece piece[3];
+	unsigned int steps, begins, ends;
+	int started;
+} sender;
+
+#define SENDER_TAKES 300u     /**< instructions of the back-end */
+#define SENDER_LATE  1000000u /**< more than it needs to start */
+
+static void
+sender_look(void)
+{
+	struct sender *s = &sender;
+
+	s->steps++;
+	if (s->steps == s->begins)
+		packed_ring_add(&s->bed->packed, s->piece, 3);
+	if (s->steps == s->ends)
+		packed_ring_publish(&s->bed->packed);
+}
+
+static void
+start(struct bed *bed)
+{
+	sender.started = dynvhost_vq_start(&bed->vq, &bed->setup);
+}
+
+/* The guest begins after so many instructions. @return how many the back-end has needed. */
+static unsigned int
+start_while_sending(unsigned int begins)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE, 16);
+	uint32_t sent = 0, got;
+	unsigned int steps;
+	uint8_t frame[68];
+
+	send_some(bed, &sent);
+	got = take_some(bed, 5, 0);
+	while (bed_collect(bed, &(struct ring_used){0}))
+		;
+	sender = (struct sender){.bed = bed, .begins = begins, .ends = begins + SENDER_TAKES};
+	packet_fill(frame, sizeof(frame), sent);
+	bed_place(bed, (uint32_t[]){BED_HDR_LEN, 28, 40}, 3, false, sender.piece);
+	guest_ram_write(&bed->ram, sender.piece[1].gpa, frame, 28);
+	guest_ram_write(&bed->ram, sender.piece[2].gpa, frame + 28, 40);
+
+	dynvhost_vq_stop(&bed->vq);
+	bed->setup.base = FRESH;
+	bed_step(bed, start, sender_look);
+	assert_int_equal(sender.started, 0);
+	steps = sender.steps;
+	while (sender.steps < sender.ends)
+		sender_look();
+
+	got += take_some(bed, (uint16_t)(sent - got), got);
+	assert_int_equal(got, sent);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 1);
+	bed_expect_packet(bed->pkts[0], sizeof(frame), sent, BED_ROOM);
+	while (bed_collect(bed, &(struct ring_used){0}))
+		;
+	assert_int_equal(bed_room(bed), 16);
+	bed_teardown(NULL);
+	return steps;
+}
+
+static void
+guest_may_send_while_its_ring_is_looked_at(void **state)
+{
+	const unsigned int all = start_while_sending(SENDER_LATE);
+	unsigned int begins;
+
+	for (begins = 1; begins < all; begins += 17)
+		start_while_sending(begins);
 }
 
 /* Whatever the descriptors say, the position is one of the ring. */
@@ -400,6 +504,7 @@ main(void)
 		BED_TEST(rest_of_a_chain_that_another_back_end_used_is_no_buffer),
 		BED_TEST(what_the_front_end_drops_holds_up_nothing),
 		BED_TEST(buffers_to_be_written_are_not_given_back_unwritten),
+		BED_TEST(guest_may_send_while_its_ring_is_looked_at),
 		BED_TEST(any_descriptors_are_survived),
 	};
 

@@ -508,9 +508,10 @@ packed_begin(struct dynvhost_vq *vq, uint32_t base)
 	if (__atomic_load_n(&packed->device_event->off_wrap, __ATOMIC_RELAXED) ==
 		PACKED_RESUME_MARK) {
 		ret = packed_resume(packed->desc, vq->size, &packed->pos);
-		if (ret < 0)
+		if (ret != 0)
 			return ret;
-		if (ret > 0 && vq->log.log != NULL)
+		/* Not only what was written now: who has died may have logged nothing of his. */
+		if (vq->log.log != NULL)
 			packed_log_used(vq, 0, vq->size);
 	}
 

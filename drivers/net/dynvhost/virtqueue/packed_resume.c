@@ -11,34 +11,35 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#include <rte_cycles.h>
+
 #include "packed_resume.h"
 
 #define RESUME_AVAIL (1u << VRING_PACKED_DESC_F_AVAIL)
 #define RESUME_USED  (1u << VRING_PACKED_DESC_F_USED)
 
-/** What the descriptors say. */
+/**
+ * Drivers write the rest of a chain, or of a burst, before its head. Meanwhile the slots are of more
+ * than two rounds: the ring is looked at so often, with pauses.
+ */
+#define RESUME_LOOKS    32u
+#define RESUME_PAUSE_US 1u
+
+/** What the descriptors say. Slots are told by how many before the driver's they are. */
 struct resume_scan {
 	struct dynvhost_vq_packed_pos driver; /**< where the driver writes next */
 	uint32_t open;   /**< slots before it that are not used: the driver waits for them */
 	uint32_t strays; /**< slots before those that are not used either */
-	uint32_t stray;  /**< the last such slot */
+	uint32_t stray;  /**< the farthest of them */
 	bool writable;   /**< one of them is for the device to write */
 	uint32_t cut;    /**< of the strays, slots of a chain that was being given back; 0: none */
-	uint32_t cut_at; /**< the last such slot is so many before the driver's */
+	uint32_t cut_at; /**< the nearest of them */
 };
 
 static bool
 resume_avail_bit(const struct vring_packed_desc *desc, uint32_t slot)
 {
 	return (__atomic_load_n(&desc[slot].flags, __ATOMIC_ACQUIRE) & RESUME_AVAIL) != 0;
-}
-
-static bool
-resume_is_used(const struct vring_packed_desc *desc, uint32_t slot)
-{
-	uint16_t flags = __atomic_load_n(&desc[slot].flags, __ATOMIC_ACQUIRE);
-
-	return ((flags & RESUME_AVAIL) != 0) == ((flags & RESUME_USED) != 0);
 }
 
 /** The position @p n <= size slots before @p pos. */
@@ -49,6 +50,27 @@ resume_back(uint32_t size, struct dynvhost_vq_packed_pos pos, uint32_t n)
 		return (struct dynvhost_vq_packed_pos){
 			.slot = (uint16_t)(pos.slot + size - n), .wrap = !pos.wrap};
 	return (struct dynvhost_vq_packed_pos){.slot = (uint16_t)(pos.slot - n), .wrap = pos.wrap};
+}
+
+/** Whether @p flags are those of an unused slot of a round of the ring. */
+static bool
+resume_is_unused(uint16_t flags, bool wrap)
+{
+	return ((flags & RESUME_AVAIL) != 0) == wrap && ((flags & RESUME_USED) != 0) != wrap;
+}
+
+/**
+ * The flags of the slot @p n before the driver's, if it is unused; else 0, which unused slots never have.
+ * A slot that the driver has written since we found its place is of another round, and none of these.
+ */
+static uint16_t
+resume_unused(const struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan,
+	uint32_t n)
+{
+	const struct dynvhost_vq_packed_pos pos = resume_back(size, scan->driver, n);
+	const uint16_t flags = __atomic_load_n(&desc[pos.slot].flags, __ATOMIC_ACQUIRE);
+
+	return resume_is_unused(flags, pos.wrap) ? flags : 0;
 }
 
 /** Find where the driver writes next. @return false: the slots are not of two rounds. */
@@ -82,13 +104,11 @@ resume_find_cut(const struct vring_packed_desc *desc, uint32_t size, struct resu
 
 	if (scan->strays == 0)
 		return;
-	while (n < size && resume_is_used(desc, resume_back(size, scan->driver, n).slot))
+	while (n < size && resume_unused(desc, size, scan, n) == 0)
 		n++;
 	scan->cut_at = n;
 	for (; n <= size && scan->cut < scan->strays; n++) {
-		uint32_t slot = resume_back(size, scan->driver, n).slot;
-
-		if (resume_is_used(desc, slot) || !(desc[slot].flags & VRING_DESC_F_NEXT))
+		if (!(resume_unused(desc, size, scan, n) & VRING_DESC_F_NEXT))
 			break;
 		scan->cut++;
 	}
@@ -97,34 +117,49 @@ resume_find_cut(const struct vring_packed_desc *desc, uint32_t size, struct resu
 static bool
 resume_scan(const struct vring_packed_desc *desc, uint32_t size, struct resume_scan *scan)
 {
-	uint32_t slot;
+	uint16_t flags;
 	uint32_t n;
 
 	*scan = (struct resume_scan){0};
 	if (!resume_find_driver(desc, size, &scan->driver))
 		return false;
 	for (n = 1; n <= size; n++) {
-		slot = resume_back(size, scan->driver, n).slot;
-		if (resume_is_used(desc, slot))
+		flags = resume_unused(desc, size, scan, n);
+		if (flags == 0)
 			continue;
 		if (scan->open == n - 1) {
 			scan->open++;
 		} else {
 			scan->strays++;
-			scan->stray = slot;
-			scan->writable |= (desc[slot].flags & VRING_DESC_F_WRITE) != 0;
+			scan->stray = n;
+			scan->writable |= (flags & VRING_DESC_F_WRITE) != 0;
 		}
 	}
 	resume_find_cut(desc, size, scan);
 	return true;
 }
 
+/** As resume_scan(), of a guest that may be at work. @return false: it is not that. */
+static bool
+resume_look(const struct vring_packed_desc *desc, uint32_t size, struct resume_scan *scan)
+{
+	unsigned int looks;
+
+	for (looks = 0; looks < RESUME_LOOKS; looks++) {
+		if (resume_scan(desc, size, scan))
+			return true;
+		rte_delay_us_block(RESUME_PAUSE_US);
+	}
+	return false;
+}
+
 /**
  * Whether the slots from our position up to @p pos are the rest of a chain that was given back by a
  * back-end which marks first slots alone: the chain's last slot bears the id of its used descriptor.
+ * @return how many open slots there are then.
  */
-static bool
-resume_is_behind_chain(const struct vring_packed_desc *desc, uint32_t size,
+static uint32_t
+resume_open_behind_chain(const struct vring_packed_desc *desc, uint32_t size,
 	const struct resume_scan *scan, struct dynvhost_vq_packed_pos pos)
 {
 	uint32_t n;
@@ -135,75 +170,100 @@ resume_is_behind_chain(const struct vring_packed_desc *desc, uint32_t size,
 		if (at.slot == pos.slot && at.wrap == pos.wrap)
 			break;
 	}
-	if (n == scan->open || scan->open == size)
-		return false;
-	return desc[resume_back(size, pos, 1).slot].id ==
-	       desc[resume_back(size, scan->driver, scan->open + 1).slot].id;
+	if (n == scan->open || scan->open == size ||
+		desc[resume_back(size, pos, 1).slot].id !=
+			desc[resume_back(size, scan->driver, scan->open + 1).slot].id)
+		return scan->open;
+	return n;
 }
 
-/** Mark an unused slot as used. */
+/** Mark the unused slot at @p pos as used, unless the driver has it back and has written it anew. */
 static void
-resume_mark(struct vring_packed_desc *desc, bool written)
+resume_mark(struct vring_packed_desc *desc, struct dynvhost_vq_packed_pos pos, bool written)
 {
-	uint16_t flags = __atomic_load_n(&desc->flags, __ATOMIC_RELAXED);
+	uint16_t *flags = &desc[pos.slot].flags;
+	uint16_t unused = __atomic_load_n(flags, __ATOMIC_RELAXED);
+	uint16_t used = pos.wrap ? RESUME_AVAIL | RESUME_USED : 0;
 
-	flags = flags & RESUME_AVAIL ? RESUME_AVAIL | RESUME_USED : 0;
 	if (written)
-		flags |= VRING_DESC_F_WRITE;
-	__atomic_store_n(&desc->flags, flags, __ATOMIC_RELEASE);
+		used |= VRING_DESC_F_WRITE;
+	if (resume_is_unused(unused, pos.wrap))
+		__atomic_compare_exchange_n(
+			flags, &unused, used, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
-/** Publish what has id and length in its first descriptor, and lacks its flags. */
+/** Mark the slots @p from to @p to before the driver's, the nearest one first. */
 static void
-resume_publish(struct vring_packed_desc *desc)
+resume_mark_all(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan,
+	uint32_t from, uint32_t to)
 {
-	resume_mark(desc, __atomic_load_n(&desc->len, __ATOMIC_RELAXED) > 0);
+	for (; from <= to; from++)
+		resume_mark(desc, resume_back(size, scan->driver, from), false);
 }
 
 /**
- * Give back the chain that was being given back. Its first slot has its id already, but its length only
- * once all others are marked; before that, and where nothing is written, none counts.
+ * Publish a burst towards the guest. Its first descriptor has id and length, and lacks its flags; with
+ * one used slot behind it, it may lack the length too. The chain that was in work, if there is one, has
+ * its id and perhaps not its length. What may lack that is given back as if nothing had been written.
  */
 static void
-resume_end_cut(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan)
+resume_publish(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan)
 {
-	const uint32_t end = scan->cut_at + scan->cut - 1;
-	struct vring_packed_desc *first = &desc[resume_back(size, scan->driver, end).slot];
-	uint32_t n;
+	const struct dynvhost_vq_packed_pos first = resume_back(size, scan->driver, scan->stray);
+	const uint32_t used = scan->stray - scan->open - scan->strays;
+	uint32_t *len = &desc[first.slot].len;
+	uint32_t head;
 
-	if (scan->cut > 1 || !scan->writable)
-		__atomic_store_n(&first->len, 0, __ATOMIC_RELAXED);
-	for (n = scan->cut_at; n < end; n++)
-		resume_mark(&desc[resume_back(size, scan->driver, n).slot], false);
-	resume_publish(first);
+	if (used <= 1)
+		__atomic_store_n(len, 0, __ATOMIC_RELAXED);
+	if (scan->cut > 0) {
+		head = scan->cut_at + scan->cut - 1;
+		__atomic_store_n(
+			&desc[resume_back(size, scan->driver, head).slot].len, 0, __ATOMIC_RELAXED);
+		resume_mark_all(desc, size, scan, scan->cut_at, head);
+	}
+	resume_mark(desc, first, __atomic_load_n(len, __ATOMIC_RELAXED) > 0);
+}
+
+/** The first slot of the chain whose last unused one is @p n. */
+static uint32_t
+resume_head(const struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan,
+	uint32_t n)
+{
+	while (n < size && (resume_unused(desc, size, scan, n + 1) & VRING_DESC_F_NEXT))
+		n++;
+	return n;
+}
+
+/** Give back the chain whose last unused slot is @p n. @return its first slot. */
+static uint32_t
+resume_give_back_chain(
+	struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan, uint32_t n)
+{
+	const struct vring_packed_desc *last = &desc[resume_back(size, scan->driver, n).slot];
+	const uint32_t head = resume_head(desc, size, scan, n);
+
+	/* A chain has its id in its last slot. Where that has been marked, the first one has it: it
+	 * gets it before anything is marked, so that we too can be cut off.
+	 */
+	if (head != n && !(last->flags & VRING_DESC_F_NEXT))
+		desc[resume_back(size, scan->driver, head).slot].id = last->id;
+	resume_mark_all(desc, size, scan, n, head);
+	return head;
 }
 
 /**
  * Give back, with nothing written, what lies unused before our position, the last ones first: the
- * driver waits at the first one. A chain has its id in its last slot, and in its first one once a
- * back-end has begun to give it back.
+ * driver waits at the first one.
  */
 static void
 resume_give_back(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan)
 {
-	bool behind = false; /* the slot behind this one is one of these */
-	uint16_t id = 0;
 	uint32_t n;
 
 	for (n = scan->open + 1; n <= size; n++) {
-		struct vring_packed_desc *at = &desc[resume_back(size, scan->driver, n).slot];
-		uint16_t flags = __atomic_load_n(&at->flags, __ATOMIC_RELAXED);
-
-		if (((flags & RESUME_AVAIL) != 0) == ((flags & RESUME_USED) != 0)) {
-			behind = false;
-			continue;
-		}
-		if (!behind || !(flags & VRING_DESC_F_NEXT))
-			id = at->id;
-		behind = true;
-		at->id = id;
-		at->len = 0;
-		resume_mark(at, false);
+		if (resume_unused(desc, size, scan, n) != 0)
+			n = resume_give_back_chain(desc, size, scan, n);
 	}
 }
 
@@ -212,13 +272,13 @@ packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_
 {
 	struct dynvhost_vq_packed_pos found;
 	struct resume_scan scan;
+	uint32_t open;
 	bool agreed;
 
-	if (!resume_scan(desc, size, &scan))
+	if (!resume_look(desc, size, &scan))
 		return -ENOTRECOVERABLE;
-	found = resume_back(size, scan.driver, scan.open);
-	if (resume_is_behind_chain(desc, size, &scan, *pos))
-		found = *pos;
+	open = resume_open_behind_chain(desc, size, &scan, *pos);
+	found = resume_back(size, scan.driver, open);
 	agreed = found.slot == pos->slot && found.wrap == pos->wrap;
 	/* A burst leaves one slot for the end: the one that publishes all others. A front-end that
 	 * drops what the guest sends meanwhile leaves more, and says where it stopped.
@@ -226,13 +286,12 @@ packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_
 	if (scan.strays - scan.cut > 1 && (!agreed || scan.writable))
 		return -ENOTRECOVERABLE;
 	*pos = found;
+	resume_mark_all(desc, size, &scan, open + 1, scan.open);
 	if (scan.strays == 0)
 		return 0;
-	if (scan.cut > 0)
-		resume_end_cut(desc, size, &scan);
-	if (!scan.writable)
+	if (scan.writable)
+		resume_publish(desc, size, &scan);
+	else
 		resume_give_back(desc, size, &scan);
-	else if (scan.strays > scan.cut)
-		resume_publish(&desc[scan.stray]);
-	return 1;
+	return 0;
 }

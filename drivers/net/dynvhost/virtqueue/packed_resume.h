@@ -22,6 +22,12 @@
  * field of the device event area that no driver reads while the event's flags say on or off. In a
  * ring without the mark the front-end's word holds.
  *
+ * What was being done when the back-end died is ended. Of a burst, all used descriptors but the first
+ * may be there: that one is published now. Of a chain, slots may be marked from the last one on, the
+ * first one bearing the id: the others are marked, and it counts as given back with nothing written.
+ * The same is true of us, should we die meanwhile. The guest need not hold still: what it adds behind
+ * the place where it was found to write is of another round.
+ *
  * QEMU drops what the guest sends while there is no back-end, beginning at the position that it
  * knows, which the ring may have passed many times. If there is a buffer then that seems to be the
  * next one, it is given back before those that the driver waits for, and we are told the position
@@ -43,8 +49,7 @@
  * left out is given back: the driver must see the used descriptors in order.
  *
  * @param pos  what the front-end says; receives the position.
- * @return 0; 1: and buffers were given back; -ENOTRECOVERABLE: the descriptors do not tell, and
- *         nothing has been written.
+ * @return 0, or -ENOTRECOVERABLE: the descriptors do not tell, and nothing has been written.
  */
 int
 packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_packed_pos *pos);
