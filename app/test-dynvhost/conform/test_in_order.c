@@ -3,7 +3,7 @@
  */
 
 /*
- * Conformance: VIRTIO_F_IN_ORDER, with split and packed rings (virtio 1.2 §2.7.9, §2.8.9). A driver
+ * Conformance: VIRTIO_F_IN_ORDER, with split and packed rings (virtio 1.2 §2.7.9, §2.8.8). A driver
  * that negotiates it takes buffers back in the order in which it offered them, whatever became of
  * the packets in them. In a packed ring a used descriptor may stand for all buffers that were sent up
  * to the one it names; buffers that were received in have one each, which their lengths need.

@@ -24,7 +24,7 @@
  * that was added visible. packed_ring_collect() takes back what the device has returned: a used
  * descriptor at the driver's position, which names the buffer by its id and stands for all of its
  * slots. In a ring that is used in order it may name a later buffer instead; then it stands for all
- * from the driver's position up to that one (virtio 1.2 §2.8.9), which come back one by one here.
+ * from the driver's position up to that one (virtio 1.2 §2.8.8), which come back one by one here.
  *
  * Hostile tests write the areas through desc, driver and device directly, and place descriptors
  * that belong to no buffer with packed_ring_offer().

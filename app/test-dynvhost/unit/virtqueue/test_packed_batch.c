@@ -4,7 +4,7 @@
 
 /*
  * Used descriptors that stand for a whole burst, where the driver has negotiated IN_ORDER (virtio 1.2
- * §2.8.9): the first one bears the id of the last buffer. All buffers in between are marked as used
+ * §2.8.8): the first one bears the id of the last buffer. All buffers in between are marked as used
  * too (test_packed_cut.c says why).
  */
 

@@ -5,14 +5,16 @@
 /*
  * A back-end that dies in the middle of a burst, after whichever of its instructions: the next one
  * finds in the ring alone where to go on, and if it dies while it looks, the one after that. Every
- * buffer comes back to the driver, once and in order, nothing is written outside of buffers, and what
- * was not taken before is taken now, whole.
+ * buffer comes back to the driver, once and in order. Those that were not published say that nothing was
+ * written. The next burst begins with the first buffer of which nothing was marked, finds it whole, and
+ * writes nothing outside of buffers.
  */
 
 #include <string.h>
 
 #include "bed_step.h"
 #include "packed_bed.h"
+#include "packed_resume.h"
 
 #define SIZE    32u
 #define PACKETS 8u
@@ -27,7 +29,7 @@ struct moments {
 	unsigned int n;
 	bool full;
 };
-static struct moments of_burst, of_start, *noted;
+static struct moments of_burst, of_resume, *noted;
 
 static void
 look(void)
@@ -73,22 +75,30 @@ static const struct cuts all_cuts[] = {
 		.slots = {3, 1, 1, 2, 1, 2, 1, 3}},
 };
 
-/** Where rings begin; from the second one on, their end lies in the burst. */
-static const uint16_t firsts[] = {0, 28, 21};
+/** Where bursts begin; from the second place on, they go around the end of the ring. */
+static const uint16_t firsts[] = {0, 27};
+
+/* Buffers that a packet takes. */
+static unsigned int
+per_packet(const struct bed *bed)
+{
+	return bed->config.features & BED_MRG ? 2 : 1;
+}
 
 static uint16_t
 add(struct bed *bed, const struct cuts *cuts, unsigned int i)
 {
-	/* Packets for the guest leave room in their buffers. */
-	static const uint32_t cut[2][5][4] = {
-		[BED_ENQUEUE] = {{0}, {100}, {12, 88}, {12, 20, 68}, {12, 20, 20, 48}},
-		[BED_DEQUEUE] = {{0}, {72}, {12, 60}, {12, 20, 40}, {12, 20, 20, 20}},
+	/* Packets for the guest leave room in their buffers, or take two of them. */
+	static const uint32_t cut[3][5][4] = {
+		{{0}, {72}, {12, 60}, {12, 20, 40}, {12, 20, 20, 20}},
+		{{0}, {100}, {12, 88}, {12, 20, 68}, {12, 20, 20, 48}},
+		{{0}, {40}, {12, 28}, {12, 10, 18}, {12, 8, 10, 10}},
 	};
 	const uint16_t n = cuts->slots[i];
 
 	if (bed->config.index == BED_DEQUEUE)
-		return bed_send(bed, cuts->shape[i], cut[BED_DEQUEUE][n], n, i);
-	return bed_offer(bed, cuts->shape[i], cut[BED_ENQUEUE][n], n);
+		return bed_send(bed, cuts->shape[i], cut[0][n], n, i);
+	return bed_offer(bed, cuts->shape[i], cut[per_packet(bed)][n], n);
 }
 
 static struct bed *
@@ -109,16 +119,18 @@ static uint16_t moved;
 static void
 burst(struct bed *bed)
 {
-	moved = bed->config.index == BED_DEQUEUE ? bed_dequeue(bed, bed_pool(), 32)
-						 : bed->vq.enqueue(&bed->vq, pkts, PACKETS);
+	if (bed->config.index == BED_DEQUEUE)
+		moved = bed_dequeue(bed, bed_pool(), 32);
+	else
+		moved = bed->vq.enqueue(&bed->vq, pkts, (uint16_t)(PACKETS / per_packet(bed)));
 }
 
 static void
-make_packets(void)
+make_packets(const struct bed *bed)
 {
 	unsigned int i;
 
-	for (i = 0; i < PACKETS; i++)
+	for (i = 0; i < PACKETS / per_packet(bed); i++)
 		pkts[i] = bed_packet(bed_pool(), FRAME, 0, i);
 }
 
@@ -131,22 +143,14 @@ note_moments(uint16_t index, uint64_t features, uint16_t first, const struct cut
 	unsigned int i;
 
 	if (index == BED_ENQUEUE)
-		make_packets();
+		make_packets(bed);
 	note(bed, &of_burst, burst);
-	assert_int_equal(moved, PACKETS);
+	assert_int_equal(moved, PACKETS / per_packet(bed));
 	for (i = 0; i < PACKETS && index == BED_DEQUEUE; i++)
 		bed_expect_packet(bed->pkts[i], FRAME, i, BED_ROOM);
 	/* Each packet's descriptor changes, and at last the first one's flags. */
 	assert_true(of_burst.n > PACKETS);
 	bed_teardown(NULL);
-}
-
-static int started;
-
-static void
-start(struct bed *bed)
-{
-	started = dynvhost_vq_start(&bed->vq, &bed->setup);
 }
 
 /* The next back-end finds the ring as it was at one of those moments. */
@@ -155,24 +159,76 @@ start_from(struct bed *bed, const struct vring_packed_desc *ring)
 {
 	dynvhost_vq_stop(&bed->vq);
 	memcpy(bed->packed.desc, ring, RING_BYTES);
-	start(bed);
-	assert_int_equal(started, 0);
+	assert_int_equal(dynvhost_vq_start(&bed->vq, &bed->setup), 0);
 }
 
-static void
-expect_all_back(struct bed *bed, const uint16_t *head)
+/* Whether one of the slots of a buffer that was added is used. */
+static bool
+is_marked(const struct vring_packed_desc *ring, uint32_t slot, uint16_t slots)
 {
-	const uint32_t len = bed->config.index == BED_ENQUEUE ? BED_HDR_LEN + FRAME : 0;
-	struct ring_used used;
+	bool marked = false;
+
+	for (; slots > 0; slots--, slot++) {
+		uint16_t bits = ring[slot % SIZE].flags & (AVAIL | USED);
+
+		marked |= bits == 0 || bits == (AVAIL | USED);
+	}
+	return marked;
+}
+
+/** The buffers of a ring that was found as a dead back-end has left it. */
+struct left {
+	unsigned int gone; /**< up to the last one of which something is marked */
+	unsigned int n;    /**< packets for which there are others */
+	bool published;    /**< those were, with all that they say */
+};
+
+static struct left
+judge(const struct bed *bed, const struct vring_packed_desc *ring, uint16_t first,
+	const uint16_t *head)
+{
+	const struct vring_packed_desc *end = of_burst.ring[of_burst.n - 1];
+	struct left left = {.published = memcmp(ring, end, RING_BYTES) == 0};
+	uint32_t slot = first;
 	unsigned int i;
 
 	for (i = 0; i < PACKETS; i++) {
+		const uint16_t slots = bed->packed.id_slots[head[i]];
+
+		if (is_marked(ring, slot, slots))
+			left.gone = i + 1;
+		slot += slots;
+	}
+	left.n = (PACKETS - left.gone) / per_packet(bed);
+	return left;
+}
+
+/* What the @p i th buffer says that was written: header and frame, or the share of two buffers. */
+static uint32_t
+written(const struct bed *bed, const struct left *left, unsigned int i)
+{
+	const bool old = i < left->gone;
+	const bool second = (old ? i : i - left->gone) % 2 == 1;
+
+	if (bed->config.index == BED_DEQUEUE || (old && !left->published))
+		return 0;
+	if (per_packet(bed) == 1)
+		return BED_HDR_LEN + FRAME;
+	return second ? BED_HDR_LEN + FRAME - 40 : 40;
+}
+
+static void
+expect_back(struct bed *bed, const struct left *left, const uint16_t *head)
+{
+	struct ring_used used;
+	unsigned int i;
+
+	for (i = 0; i < left->gone + left->n * per_packet(bed); i++) {
 		assert_true(bed_collect(bed, &used));
 		assert_int_equal(used.id, head[i]);
-		assert_true(used.len == 0 || used.len == len);
+		assert_int_equal(used.len, written(bed, left, i));
 	}
 	assert_false(bed_has_used(bed));
-	assert_int_equal(bed_room(bed), SIZE);
 }
 
 static void
@@ -181,14 +237,14 @@ receive_from(const struct vring_packed_desc *ring, uint64_t features, uint16_t f
 {
 	uint16_t head[PACKETS];
 	struct bed *bed = open_and_add(BED_DEQUEUE, features, first, cuts, head);
-	uint16_t n, i;
+	const struct left left = judge(bed, ring, first, head);
+	unsigned int i;
 
 	start_from(bed, ring);
-	n = bed_dequeue(bed, bed_pool(), 32);
-	assert_in_range(n, 0, PACKETS);
-	for (i = 0; i < n; i++)
-		bed_expect_packet(bed->pkts[i], FRAME, PACKETS - n + i, BED_ROOM);
-	expect_all_back(bed, head);
+	assert_int_equal(bed_dequeue(bed, bed_pool(), 32), left.n);
+	for (i = 0; i < left.n; i++)
+		bed_expect_packet(bed->pkts[i], FRAME, left.gone + i, BED_ROOM);
+	expect_back(bed, &left, head);
 	bed_teardown(NULL);
 }
 
@@ -219,15 +275,16 @@ send_from(const struct vring_packed_desc *ring, uint64_t features, uint16_t firs
 {
 	uint16_t head[PACKETS];
 	struct bed *bed = open_and_add(BED_ENQUEUE, features, first, cuts, head);
-	uint16_t n;
+	const struct left left = judge(bed, ring, first, head);
 
 	start_from(bed, ring);
-	make_packets();
+	make_packets(bed);
 	bed_freeze(bed);
-	n = bed->vq.enqueue(&bed->vq, pkts, PACKETS);
-	rte_pktmbuf_free_bulk(pkts + n, (unsigned int)(PACKETS - n));
+	burst(bed);
+	rte_pktmbuf_free_bulk(pkts + moved, PACKETS / per_packet(bed) - moved);
+	assert_int_equal(moved, left.n);
 	expect_written_in_buffers(bed, head);
-	expect_all_back(bed, head);
+	expect_back(bed, &left, head);
 	bed_teardown(NULL);
 }
 
@@ -241,6 +298,15 @@ go_on_from(const struct vring_packed_desc *ring, uint16_t index, uint64_t featur
 		send_from(ring, features, first, cuts);
 }
 
+static void
+resume(struct bed *bed)
+{
+	struct dynvhost_vq_packed_pos pos = {
+		.slot = bed->setup.base & 0x7fff, .wrap = (bed->setup.base & 0x8000) != 0};
+
+	(void)packed_resume(bed->packed.desc, SIZE, bed->config.index == BED_ENQUEUE, &pos);
+}
+
 /* The next back-end dies too, while it looks for its position. */
 static void
 die_again_from(const struct vring_packed_desc *ring, uint16_t index, uint64_t features,
@@ -252,11 +318,10 @@ die_again_from(const struct vring_packed_desc *ring, uint16_t index, uint64_t fe
 
 	dynvhost_vq_stop(&bed->vq);
 	memcpy(bed->packed.desc, ring, RING_BYTES);
-	note(bed, &of_start, start);
-	assert_int_equal(started, 0);
+	note(bed, &of_resume, resume);
 	bed_teardown(NULL);
-	for (i = 1; i < of_start.n; i++)
-		go_on_from(of_start.ring[i], index, features, first, cuts);
+	for (i = 1; i < of_resume.n; i++)
+		go_on_from(of_resume.ring[i], index, features, first, cuts);
 }
 
 static void
@@ -268,7 +333,8 @@ cut_everywhere(uint16_t index, uint64_t features, const struct cuts *cuts, uint1
 	note_moments(index, features, first, cuts);
 	for (i = 0; i < of_burst.n; i++) {
 		go_on_from(of_burst.ring[i], index, features, first, cuts);
-		die_again_from(of_burst.ring[i], index, features, first, cuts);
+		if (first != 0)
+			die_again_from(of_burst.ring[i], index, features, first, cuts);
 	}
 }
 
@@ -300,6 +366,12 @@ packets_for_the_guest(void **state)
 	cut_all(BED_ENQUEUE, BED_V1);
 }
 
+static void
+merged_packets_for_the_guest(void **state)
+{
+	cut_all(BED_ENQUEUE, BED_V1 | BED_MRG);
+}
+
 int
 main(void)
 {
@@ -307,6 +379,7 @@ main(void)
 		BED_TEST(packets_from_the_guest),
 		BED_TEST(packets_from_the_guest_in_order),
 		BED_TEST(packets_for_the_guest),
+		BED_TEST(merged_packets_for_the_guest),
 	};
 
 	return bed_run(tests);

@@ -294,7 +294,10 @@ slots_of(uint32_t n)
 	return (uint16_t)(n / 3 * 6 + (n % 3 == 2 ? 3 : n % 3));
 }
 
-/* As QEMU does without a back-end: give a buffer back unsent, by its first slot alone. */
+/*
+ * As QEMU does without a back-end: give a buffer back unsent, by its first slot alone. It takes the id
+ * from there, where drivers have it too; the one of these tests has it in the last slot alone.
+ */
 static void
 drop(struct bed *bed, uint16_t slot, uint16_t slots)
 {

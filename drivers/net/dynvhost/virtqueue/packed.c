@@ -20,7 +20,7 @@
  * are written as it goes, but the first one last, and that publishes the burst.
  *
  * Where the driver negotiates IN_ORDER, the first used descriptor of a burst stands for all of what
- * the guest sent: it bears the id of the last buffer (virtio 1.2 §2.8.9), and the driver goes on
+ * the guest sent: it bears the id of the last buffer (virtio 1.2 §2.8.8), and the driver goes on
  * behind that one without fetching the lines between. The other buffers get theirs all the same, for
  * only so do the descriptors tell where we are, should we not live to say it (packed_resume.h). What
  * the guest receives is given back one by one: packets need their lengths.
@@ -507,7 +507,7 @@ packed_begin(struct dynvhost_vq *vq, uint32_t base)
 	packed->pos.wrap = (given >> PACKED_WRAP_SHIFT) != 0;
 	if (__atomic_load_n(&packed->device_event->off_wrap, __ATOMIC_RELAXED) ==
 		PACKED_RESUME_MARK) {
-		ret = packed_resume(packed->desc, vq->size, &packed->pos);
+		ret = packed_resume(packed->desc, vq->size, !(vq->index & 1), &packed->pos);
 		if (ret != 0)
 			return ret;
 		/* Not only what was written now: who has died may have logged nothing of his. */

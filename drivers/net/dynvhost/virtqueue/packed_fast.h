@@ -64,16 +64,6 @@ packed_fast_used(const struct fast_job *job, uint16_t used_flags, uint32_t hdr_l
 	};
 }
 
-/** Give the buffer of @p job back by the word at @p desc; WRITE says that it has been written. */
-static __rte_always_inline void
-packed_fast_put(struct vring_packed_desc *desc, const struct fast_job *job, uint16_t used_flags,
-	uint32_t hdr_len)
-{
-	const union packed_word word = packed_fast_used(job, used_flags, hdr_len);
-
-	__atomic_store_n(packed_word_of(desc), word.all, __ATOMIC_RELEASE);
-}
-
 /**
  * Give @p n > 0 buffers back from our position on, which does not go beyond the end of the ring. As
  * packed_push_used(), of buffers of one descriptor.
@@ -90,17 +80,13 @@ packed_fast_push(struct dynvhost_vq *vq, struct packed_burst *burst, const struc
 	const uint32_t hdr_len = vq->hdr_len;
 	uint16_t i = 0;
 
-	if (burst->slots == vq->size) {
+	if (burst->slots == vq->size)
 		burst->first_word = packed_fast_used(&job[i++], flags, hdr_len);
-		burst->alone = true;
+	for (; i < n; i++) {
+		const union packed_word word = packed_fast_used(&job[i], flags, hdr_len);
+
+		__atomic_store_n(packed_word_of(&desc[i]), word.all, __ATOMIC_RELEASE);
 	}
-	if (burst->alone && i < n) {
-		packed_fast_put(&desc[i], &job[i], flags, hdr_len);
-		packed_note_first(vq, burst);
-		i++;
-	}
-	for (; i < n; i++)
-		packed_fast_put(&desc[i], &job[i], flags, hdr_len);
 	burst->last_id = job[n - 1].id;
 	vq->stall_since = 0;
 }

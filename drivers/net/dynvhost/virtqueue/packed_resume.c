@@ -19,8 +19,8 @@
 #define RESUME_USED  (1u << VRING_PACKED_DESC_F_USED)
 
 /**
- * Drivers write the rest of a chain, or of a burst, before its head. Meanwhile the slots are of more
- * than two rounds: the ring is looked at so often, with pauses.
+ * Drivers write the rest of a chain, or of a burst, before its head, and meanwhile the rounds of slots
+ * alternate: the ring is looked at so often, with pauses.
  */
 #define RESUME_LOOKS    32u
 #define RESUME_PAUSE_US 1u
@@ -31,7 +31,6 @@ struct resume_scan {
 	uint32_t open;   /**< slots before it that are not used: the driver waits for them */
 	uint32_t strays; /**< slots before those that are not used either */
 	uint32_t stray;  /**< the farthest of them */
-	bool writable;   /**< one of them is for the device to write */
 	uint32_t cut;    /**< of the strays, slots of a chain that was being given back; 0: none */
 	uint32_t cut_at; /**< the nearest of them */
 };
@@ -73,7 +72,7 @@ resume_unused(const struct vring_packed_desc *desc, uint32_t size, const struct 
 	return resume_is_unused(flags, pos.wrap) ? flags : 0;
 }
 
-/** Find where the driver writes next. @return false: the slots are not of two rounds. */
+/** Find where the driver writes next. @return false: the rounds of the slots do not say it. */
 static bool
 resume_find_driver(
 	const struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_packed_pos *driver)
@@ -90,7 +89,8 @@ resume_find_driver(
 		if (resume_avail_bit(desc, slot) == first)
 			return false;
 	}
-	return true;
+	/* The driver may have come around meanwhile. */
+	return resume_avail_bit(desc, 0) == first;
 }
 
 /**
@@ -117,22 +117,19 @@ resume_find_cut(const struct vring_packed_desc *desc, uint32_t size, struct resu
 static bool
 resume_scan(const struct vring_packed_desc *desc, uint32_t size, struct resume_scan *scan)
 {
-	uint16_t flags;
 	uint32_t n;
 
 	*scan = (struct resume_scan){0};
 	if (!resume_find_driver(desc, size, &scan->driver))
 		return false;
 	for (n = 1; n <= size; n++) {
-		flags = resume_unused(desc, size, scan, n);
-		if (flags == 0)
+		if (resume_unused(desc, size, scan, n) == 0)
 			continue;
 		if (scan->open == n - 1) {
 			scan->open++;
 		} else {
 			scan->strays++;
 			scan->stray = n;
-			scan->writable |= (flags & VRING_DESC_F_WRITE) != 0;
 		}
 	}
 	resume_find_cut(desc, size, scan);
@@ -153,6 +150,18 @@ resume_look(const struct vring_packed_desc *desc, uint32_t size, struct resume_s
 	return false;
 }
 
+/** Whether the slots @p last to @p first before the driver's are linked by NEXT, and end there. */
+static bool
+resume_is_chain(const struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan,
+	uint32_t first, uint32_t last)
+{
+	uint32_t n = first;
+
+	while (n > last && (resume_unused(desc, size, scan, n) & VRING_DESC_F_NEXT))
+		n--;
+	return n == last && !(resume_unused(desc, size, scan, n) & VRING_DESC_F_NEXT);
+}
+
 /**
  * Whether the slots from our position up to @p pos are the rest of a chain that was given back by a
  * back-end which marks first slots alone: the chain's last slot bears the id of its used descriptor.
@@ -171,58 +180,42 @@ resume_open_behind_chain(const struct vring_packed_desc *desc, uint32_t size,
 			break;
 	}
 	if (n == scan->open || scan->open == size ||
+		!resume_is_chain(desc, size, scan, scan->open, n + 1) ||
 		desc[resume_back(size, pos, 1).slot].id !=
 			desc[resume_back(size, scan->driver, scan->open + 1).slot].id)
 		return scan->open;
 	return n;
 }
 
-/** Mark the unused slot at @p pos as used, unless the driver has it back and has written it anew. */
+/**
+ * Mark the slots @p from to @p to before the driver's as used, the nearest one first; but not such as the
+ * driver has back and has written anew.
+ */
 static void
-resume_mark(struct vring_packed_desc *desc, struct dynvhost_vq_packed_pos pos, bool written)
-{
-	uint16_t *flags = &desc[pos.slot].flags;
-	uint16_t unused = __atomic_load_n(flags, __ATOMIC_RELAXED);
-	uint16_t used = pos.wrap ? RESUME_AVAIL | RESUME_USED : 0;
-
-	if (written)
-		used |= VRING_DESC_F_WRITE;
-	if (resume_is_unused(unused, pos.wrap))
-		__atomic_compare_exchange_n(
-			flags, &unused, used, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-}
-
-/** Mark the slots @p from to @p to before the driver's, the nearest one first. */
-static void
-resume_mark_all(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan,
+resume_mark(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan,
 	uint32_t from, uint32_t to)
 {
-	for (; from <= to; from++)
-		resume_mark(desc, resume_back(size, scan->driver, from), false);
+	for (uint32_t n = from; n <= to; n++) {
+		const struct dynvhost_vq_packed_pos pos = resume_back(size, scan->driver, n);
+		const uint16_t used = pos.wrap ? RESUME_AVAIL | RESUME_USED : 0;
+		uint16_t flags = resume_unused(desc, size, scan, n);
+
+		if (flags != 0)
+			__atomic_compare_exchange_n(&desc[pos.slot].flags, &flags, used, false,
+				__ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	}
 }
 
 /**
- * Publish a burst towards the guest. Its first descriptor has id and length, and lacks its flags; with
- * one used slot behind it, it may lack the length too. The chain that was in work, if there is one, has
- * its id and perhaps not its length. What may lack that is given back as if nothing had been written.
+ * Let what a burst has given back to the guest, and has not published, say that nothing has been
+ * written: it may end in the middle of a packet that several buffers share.
  */
 static void
-resume_publish(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan)
+resume_forget(struct vring_packed_desc *desc, uint32_t size, const struct resume_scan *scan)
 {
-	const struct dynvhost_vq_packed_pos first = resume_back(size, scan->driver, scan->stray);
-	const uint32_t used = scan->stray - scan->open - scan->strays;
-	uint32_t *len = &desc[first.slot].len;
-	uint32_t head;
-
-	if (used <= 1)
-		__atomic_store_n(len, 0, __ATOMIC_RELAXED);
-	if (scan->cut > 0) {
-		head = scan->cut_at + scan->cut - 1;
+	for (uint32_t n = scan->open + 1; n <= scan->stray; n++)
 		__atomic_store_n(
-			&desc[resume_back(size, scan->driver, head).slot].len, 0, __ATOMIC_RELAXED);
-		resume_mark_all(desc, size, scan, scan->cut_at, head);
-	}
-	resume_mark(desc, first, __atomic_load_n(len, __ATOMIC_RELAXED) > 0);
+			&desc[resume_back(size, scan->driver, n).slot].len, 0, __ATOMIC_RELAXED);
 }
 
 /** The first slot of the chain whose last unused one is @p n. */
@@ -242,13 +235,14 @@ resume_give_back_chain(
 {
 	const struct vring_packed_desc *last = &desc[resume_back(size, scan->driver, n).slot];
 	const uint32_t head = resume_head(desc, size, scan, n);
+	struct vring_packed_desc *first = &desc[resume_back(size, scan->driver, head).slot];
 
 	/* A chain has its id in its last slot. Where that has been marked, the first one has it: it
 	 * gets it before anything is marked, so that we too can be cut off.
 	 */
-	if (head != n && !(last->flags & VRING_DESC_F_NEXT))
-		desc[resume_back(size, scan->driver, head).slot].id = last->id;
-	resume_mark_all(desc, size, scan, n, head);
+	if (!(last->flags & VRING_DESC_F_NEXT) && first->id != last->id)
+		first->id = last->id;
+	resume_mark(desc, size, scan, n, head);
 	return head;
 }
 
@@ -268,7 +262,8 @@ resume_give_back(struct vring_packed_desc *desc, uint32_t size, const struct res
 }
 
 int
-packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_packed_pos *pos)
+packed_resume(struct vring_packed_desc *desc, uint32_t size, bool writes,
+	struct dynvhost_vq_packed_pos *pos)
 {
 	struct dynvhost_vq_packed_pos found;
 	struct resume_scan scan;
@@ -283,15 +278,14 @@ packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_
 	/* A burst leaves one slot for the end: the one that publishes all others. A front-end that
 	 * drops what the guest sends meanwhile leaves more, and says where it stopped.
 	 */
-	if (scan.strays - scan.cut > 1 && (!agreed || scan.writable))
+	if (scan.strays - scan.cut > 1 && (!agreed || writes))
 		return -ENOTRECOVERABLE;
 	*pos = found;
-	resume_mark_all(desc, size, &scan, open + 1, scan.open);
+	resume_mark(desc, size, &scan, open + 1, scan.open);
 	if (scan.strays == 0)
 		return 0;
-	if (scan.writable)
-		resume_publish(desc, size, &scan);
-	else
-		resume_give_back(desc, size, &scan);
+	if (writes)
+		resume_forget(desc, size, &scan);
+	resume_give_back(desc, size, &scan);
 	return 0;
 }

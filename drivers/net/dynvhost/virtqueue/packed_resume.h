@@ -18,15 +18,14 @@
  *
  * So our position is where the slots that are not used begin that end at the driver's. The second
  * rule holds because we mark every slot of a chain, the last one first, while the driver needs only
- * the first to be marked. Other back-ends do not; therefore a ring that we work on bears a mark of ours, in the
- * field of the device event area that no driver reads while the event's flags say on or off. In a
- * ring without the mark the front-end's word holds.
+ * the first to be marked. Other back-ends do not; therefore a ring that we work on bears a mark of
+ * ours, in the field of the device event area that no driver reads while the event's flags say on or
+ * off. In a ring without the mark the front-end's word holds.
  *
- * What was being done when the back-end died is ended. Of a burst, all used descriptors but the first
- * may be there: that one is published now. Of a chain, slots may be marked from the last one on, the
- * first one bearing the id: the others are marked, and it counts as given back with nothing written.
- * The same is true of us, should we die meanwhile. The guest need not hold still: what it adds behind
- * the place where it was found to write is of another round.
+ * A burst that was not published when the back-end died is published now, as if nothing had been sent
+ * or written. All of its used descriptors but the first may be there, or, of a chain, marks from the last
+ * slot on, its first one bearing the id. The same is true of us, should we die meanwhile. The guest need
+ * not hold still: what it adds behind the place where it was found to write is of another round.
  *
  * QEMU drops what the guest sends while there is no back-end, beginning at the position that it
  * knows, which the ring may have passed many times. If there is a buffer then that seems to be the
@@ -34,6 +33,7 @@
  * behind it. What was left out is given back unsent, else the driver would wait for it for ever.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <linux/virtio_ring.h>
@@ -48,10 +48,11 @@
  * the last burst was cut off before it was published, it is published now, and what a front-end has
  * left out is given back: the driver must see the used descriptors in order.
  *
- * @param pos  what the front-end says; receives the position.
+ * @param writes  the device writes to buffers of this ring.
+ * @param pos     what the front-end says; receives the position.
  * @return 0, or -ENOTRECOVERABLE: the descriptors do not tell, and nothing has been written.
  */
-int
-packed_resume(struct vring_packed_desc *desc, uint32_t size, struct dynvhost_vq_packed_pos *pos);
+int packed_resume(struct vring_packed_desc *desc, uint32_t size, bool writes,
+	struct dynvhost_vq_packed_pos *pos);
 
 #endif /* DYNVHOST_PACKED_RESUME_H */

@@ -50,7 +50,6 @@ union packed_word {
 struct packed_burst {
 	struct dynvhost_vq_packed_pos first; /**< position at the beginning */
 	union packed_word first_word;        /**< to be stored there at the end */
-	bool alone;                          /**< nothing is given back but the first buffer */
 	uint16_t slots;                      /**< of the ring, and not yet given back */
 	uint16_t last_id;                    /**< of the buffers given back */
 	struct burst_sum sum;
@@ -205,24 +204,11 @@ packed_used_bits(struct dynvhost_vq_packed_pos pos)
 }
 
 /**
- * There is a used slot behind the first buffer of a burst, whose own flags are stored at the end: leave
- * its length in the ring, with which whoever comes after us would publish it (packed_resume.h). Before
- * that he finds it as the driver has written it, and works on it once more.
- */
-static __rte_always_inline void
-packed_note_first(struct dynvhost_vq *vq, struct packed_burst *burst)
-{
-	__atomic_store_n(
-		&vq->packed.desc[burst->first.slot].len, burst->first_word.len, __ATOMIC_RELEASE);
-	burst->alone = false;
-}
-
-/**
  * Mark the slots of a chain behind its first one as used too; the driver skips them. The last ones
  * first: whoever finds a chain that is marked in part finds nothing unused behind it.
  */
 static void
-packed_mark_rest(struct dynvhost_vq *vq, struct packed_burst *burst, uint16_t slots)
+packed_mark_rest(struct dynvhost_vq *vq, uint16_t slots)
 {
 	while (--slots > 0) {
 		struct dynvhost_vq_packed_pos pos = vq->packed.pos;
@@ -230,12 +216,14 @@ packed_mark_rest(struct dynvhost_vq *vq, struct packed_burst *burst, uint16_t sl
 		packed_advance(vq, &pos, slots);
 		__atomic_store_n(
 			&vq->packed.desc[pos.slot].flags, packed_used_bits(pos), __ATOMIC_RELEASE);
-		if (burst->alone)
-			packed_note_first(vq, burst);
 	}
 }
 
-/** Take the buffer at our position and give it back, @p len bytes written. Not yet published. */
+/**
+ * Take the buffer at our position and give it back, @p len bytes written. Not yet published. Until
+ * something of it is marked as used, its descriptors stay as the driver has written them, but for an id
+ * that only means something when it is: who comes after us may have to work on it once more.
+ */
 static inline void
 packed_push_used(struct dynvhost_vq *vq, struct packed_burst *burst, const struct dynvhost_buf *buf,
 	uint32_t len)
@@ -248,17 +236,12 @@ packed_push_used(struct dynvhost_vq *vq, struct packed_burst *burst, const struc
 		word.flags |= VRING_DESC_F_WRITE;
 	if (unlikely(buf->slots > 1)) {
 		desc->id = buf->id;
-		packed_mark_rest(vq, burst, buf->slots);
-		__atomic_store_n(&desc->len, len, __ATOMIC_RELEASE);
+		packed_mark_rest(vq, buf->slots);
 	}
-	if (burst->slots == vq->size) {
+	if (burst->slots == vq->size)
 		burst->first_word = word;
-		burst->alone = true;
-	} else {
+	else
 		__atomic_store_n(packed_word_of(desc), word.all, __ATOMIC_RELEASE);
-		if (burst->alone)
-			packed_note_first(vq, burst);
-	}
 	burst->last_id = buf->id;
 	packed_advance(vq, pos, buf->slots);
 	vq->stall_since = 0;
