@@ -101,11 +101,24 @@ add(struct bed *bed, const struct cuts *cuts, unsigned int i)
 	return bed_offer(bed, cuts->shape[i], cut[per_packet(bed)][n], n);
 }
 
+/* Little memory: there are thousands of guests. */
+static void
+lay_out(struct guest_ram *ram)
+{
+	guest_ram_init_plain(ram, 16 * GUEST_RAM_PAGE);
+}
+
 static struct bed *
 open_and_add(
 	uint16_t index, uint64_t features, uint16_t first, const struct cuts *cuts, uint16_t *head)
 {
-	struct bed *bed = open_bed(index, features, SIZE, first);
+	struct bed *bed = bed_open(&(struct bed_config){
+		.index = index,
+		.features = BED_INDIRECT | features,
+		.size = SIZE,
+		.start = first,
+		.lay_out = lay_out,
+	});
 	unsigned int i;
 
 	for (i = 0; i < PACKETS; i++)
