@@ -295,7 +295,7 @@ main(void)
 		HOSTILE_TEST(test_iommu_front_end_that_never_replies_is_asked_all_the_same),
 	};
 
-	hostile_program("test_hostile_iommu", 90);
+	hostile_program("test_hostile_iommu", 150);
 	return cmocka_run_group_tests_name(
 		"hostile iommu", tests, rig_group_setup, rig_group_teardown);
 }
