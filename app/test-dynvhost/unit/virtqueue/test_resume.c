@@ -287,6 +287,30 @@ rest_of_a_chain_that_another_back_end_used_is_no_buffer(void **state)
 	bed_expect_used(bed, used.id, 0);
 }
 
+/* Ids come again: the slots from the last used one up to the base may look like its rest by that. */
+static void
+buffers_that_are_not_linked_are_no_rest_of_a_chain(void **state)
+{
+	struct bed *bed = open_bed(BED_DEQUEUE, 16);
+	struct vring_packed_desc *desc = bed->packed.desc;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		bed_send_plain(bed, 60, 2 * i);
+		bed_send_plain(bed, 60, 2 * i + 1);
+		if (i == 1) {
+			desc[2].id = desc[0].id;
+			desc[3].id = desc[1].id;
+			assert_int_equal(die_and_start(bed, bed_base(bed, 4)), 0);
+		}
+		assert_int_equal(bed_dequeue(bed, bed_pool(), 32), 2);
+		bed_expect_packet(bed->pkts[0], 60, 2 * i, BED_ROOM);
+		bed_expect_packet(bed->pkts[1], 60, 2 * i + 1, BED_ROOM);
+		while (bed_collect(bed, &(struct ring_used){0}))
+			;
+	}
+}
+
 /* Packets number 0 to n - 1, in chains of 1 to 3 slots. @return slots taken. */
 static uint16_t
 slots_of(uint32_t n)
@@ -505,6 +529,7 @@ main(void)
 		BED_TEST(ring_that_does_not_tell_is_refused_and_left_alone),
 		BED_TEST(ring_without_our_mark_is_where_the_front_end_says),
 		BED_TEST(rest_of_a_chain_that_another_back_end_used_is_no_buffer),
+		BED_TEST(buffers_that_are_not_linked_are_no_rest_of_a_chain),
 		BED_TEST(what_the_front_end_drops_holds_up_nothing),
 		BED_TEST(buffers_to_be_written_are_not_given_back_unwritten),
 		BED_TEST(guest_may_send_while_its_ring_is_looked_at),

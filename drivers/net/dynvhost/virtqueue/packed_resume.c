@@ -5,7 +5,7 @@
 /*
  * Security model: every bit that is looked at belongs to the guest, which may be lying or writing at
  * this moment. What comes out is a slot of the ring, whatever the guest does; a wrong one harms the
- * guest alone. Each loop goes around the ring once at most.
+ * guest alone. Each loop goes around the ring once at most, and that is done RESUME_LOOKS times at most.
  */
 
 #include <errno.h>
